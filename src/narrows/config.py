@@ -1,0 +1,315 @@
+"""Every option of the server, once: its name, what is allowed, its default, its unit and its help.
+
+A value comes from the first that has one: a flag, `NARROWS_<NAME>` in the environment, the TOML
+file, the default; `Config.sources` remembers which. The reference of the options in the docs and
+`narrows doctor` are made from `OPTIONS`. Not here: how a client finds a server (`cli/reach.py`),
+and what the options do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from narrows.errors import NarrowsError
+
+ENVIRONMENT_PREFIX: Final = "NARROWS_"
+FILE_NAME: Final = "narrows.toml"
+SQLITE_PREFIX: Final = "sqlite:///"
+
+
+class ConfigInvalid(NarrowsError):
+    """An option that is unknown or has a value that is not allowed. Nothing was started."""
+
+    code = "invalid_request"
+
+
+class Rule(NamedTuple):
+    """What an option allows. `read` takes text (flag, environment) or a TOML value and raises
+    ValueError or TypeError for anything else; `allowed` is the end of the sentence 'it must be ...'."""
+
+    read: Callable[[object], Any]
+    allowed: str
+
+
+class Option(NamedTuple):
+    """One row of the table of options."""
+
+    name: str
+    rule: Rule
+    default: Any
+    unit: str
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+
+def whole(least: int, most: int) -> Rule:
+    def read(value: object) -> int:
+        # `True` is an int to Python, but nobody means 1 by it.
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            raise TypeError
+        number = int(value)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return Rule(read, f"a whole number from {least} to {most}")
+
+
+def one_of(*words: str) -> Rule:
+    def read(value: object) -> str:
+        if value not in words:
+            raise ValueError
+        return str(value)
+
+    return Rule(read, "one of " + ", ".join(words))
+
+
+def _read_text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError
+    return value.strip()
+
+
+def _read_folder(value: object) -> Path:
+    return Path(_read_text(str(value) if isinstance(value, Path) else value)).expanduser()
+
+
+def _read_database(value: object) -> str:
+    url = _read_text(value)
+    if not url.startswith(SQLITE_PREFIX) or url == SQLITE_PREFIX or ":memory:" in url:
+        raise ValueError
+    return url
+
+
+def _read_web_address(value: object) -> str:
+    address = _read_text(value).rstrip("/")
+    scheme, separator, rest = address.partition("://")
+    if scheme not in ("http", "https") or not separator or not rest:
+        raise ValueError
+    return address
+
+
+def _read_web_addresses(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [part for part in value.replace(",", " ").split() if part]
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    return tuple("*" if part == "*" else _read_web_address(part) for part in value)
+
+
+TEXT: Final = Rule(_read_text, "some text")
+FOLDER: Final = Rule(_read_folder, "the path of a folder")
+DATABASE: Final = Rule(
+    _read_database, "sqlite:///<path of a file> (sqlite:////<path> with four slashes for an absolute path)"
+)
+WEB_ADDRESS: Final = Rule(_read_web_address, "an address such as https://narrows.example.com")
+WEB_ADDRESSES: Final = Rule(
+    _read_web_addresses, "addresses such as https://app.example.com, separated by commas, or *"
+)
+
+_RULE, _UNIT, _HELP = "rule", "unit", "help"
+
+
+def _about(rule: Rule, help_text: str, unit: str = "") -> dict[str, Any]:
+    return {_RULE: rule, _UNIT: unit, _HELP: help_text}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The options in force. Made by `load`; tests may make one directly."""
+
+    data: Path = field(
+        default=Path(".narrows"),
+        metadata=_about(
+            FOLDER,
+            "Folder of the database, the lock file and the local socket. Where only `database` is given,"
+            " its folder.",
+        ),
+    )
+    database: str = field(
+        default="",
+        metadata=_about(
+            DATABASE, "Database that keeps the waits. Where it is not given, narrows.db in `data`."
+        ),
+    )
+    host: str = field(
+        default="127.0.0.1",
+        metadata=_about(TEXT, "Address to listen on. Any but loopback needs an API key first."),
+    )
+    port: int = field(
+        default=8080, metadata=_about(whole(0, 65_535), "Port to listen on; 0 takes a free one.")
+    )
+    public_url: str | None = field(
+        default=None,
+        metadata=_about(
+            WEB_ADDRESS,
+            "Address under which others reach this server; callback URLs begin with it. Where it is not"
+            " given, http://<host>:<port>.",
+        ),
+    )
+    cors_origins: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(WEB_ADDRESSES, "Origins of web pages that may call the API from a browser."),
+    )
+    retention_days: int = field(
+        default=30,
+        metadata=_about(whole(1, 36_500), "How long settled waits and their history are kept.", "days"),
+    )
+    waiting_per_project: int = field(
+        default=1_000_000,
+        metadata=_about(whole(1, 1_000_000_000), "Waits that may be open in one project.", "waits"),
+    )
+    held_per_key: int = field(
+        default=1000,
+        metadata=_about(whole(1, 1_000_000), "Early events that are held for one event key.", "events"),
+    )
+    held_per_project: int = field(
+        default=100_000,
+        metadata=_about(whole(1, 100_000_000), "Early events that are held in one project.", "events"),
+    )
+    streams_per_project: int = field(
+        default=1000,
+        metadata=_about(whole(1, 100_000), "Streams and long polls open at once in one project.", "streams"),
+    )
+    max_queue: int = field(
+        default=10_000,
+        metadata=_about(
+            whole(1, 1_000_000), "Changes that may queue for a commit; beyond, 503.", "operations"
+        ),
+    )
+    cache_mib: int = field(
+        default=64, metadata=_about(whole(1, 65_536), "Memory for the database's page cache.", "MiB")
+    )
+    shutdown_secs: int = field(
+        default=10,
+        metadata=_about(whole(1, 3600), "How long open requests may take to end after SIGTERM.", "seconds"),
+    )
+    log_format: str = field(
+        default="auto",
+        metadata=_about(
+            one_of("auto", "human", "logfmt", "json"),
+            "Form of the log lines; auto is human on a terminal and logfmt elsewhere.",
+        ),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_about(one_of("debug", "info", "warning", "error"), "The least grave log lines to write."),
+    )
+    #: Where each value came from: "flag --port", "environment NARROWS_PORT", "narrows.toml", "default".
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.database:
+            object.__setattr__(self, "database", f"{SQLITE_PREFIX}{self.data / 'narrows.db'}")
+
+    @property
+    def database_path(self) -> Path:
+        return Path(self.database.removeprefix(SQLITE_PREFIX)).expanduser()
+
+    @property
+    def socket_path(self) -> Path:
+        """The local socket of the process that holds the database."""
+        return self.data / "narrows.sock"
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    @property
+    def base_url(self) -> str:
+        """The address that callers use: `public_url`, else made from host and port."""
+        if self.public_url:
+            return self.public_url
+        host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+OPTIONS: Final[tuple[Option, ...]] = tuple(
+    Option(row.name, row.metadata[_RULE], row.default, row.metadata[_UNIT], row.metadata[_HELP])
+    for row in fields(Config)
+    if _RULE in row.metadata
+)
+_BY_NAME: Final = {option.name: option for option in OPTIONS}
+
+
+def load(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Config:
+    """The configuration in force. A flag that is None was not given; `file` is what `--config`
+    named, which must exist, while `narrows.toml` in the working directory need not."""
+    environ = os.environ if environ is None else environ
+    path, settings = _read_file(file, environ)
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for option in OPTIONS:
+        flag = (flags or {}).get(option.name)
+        if flag is not None:
+            raw, source = flag, f"flag --{option.name.replace('_', '-')}"
+        elif environ.get(option.variable):
+            raw, source = environ[option.variable], f"environment {option.variable}"
+        elif option.name in settings:
+            raw, source = settings[option.name], str(path)
+        else:
+            sources[option.name] = "default"
+            continue
+        values[option.name] = _checked(option, raw, source)
+        sources[option.name] = source
+    if "database" in values and "data" not in values:
+        values["data"] = Path(values["database"].removeprefix(SQLITE_PREFIX)).expanduser().parent
+        sources["data"] = f"the folder of database ({sources['database']})"
+    return Config(**values, sources=sources)
+
+
+def nearest(name: str, known: list[str]) -> str | None:
+    """What somebody who wrote `name` probably meant."""
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def unknown_variables(
+    environ: Mapping[str, str], also_known: tuple[str, ...]
+) -> list[tuple[str, str | None]]:
+    """Variables that look like ours and are not, each with the nearest that is: a misspelt one is
+    silently without effect, which `narrows doctor` points out."""
+    known = [option.variable for option in OPTIONS] + list(also_known)
+    strays = [name for name in sorted(environ) if name.startswith(ENVIRONMENT_PREFIX) and name not in known]
+    return [(name, next(iter(difflib.get_close_matches(name, known, n=1)), None)) for name in strays]
+
+
+def _checked(option: Option, raw: object, source: str) -> Any:
+    try:
+        return option.rule.read(raw)
+    except (ValueError, TypeError):
+        raise ConfigInvalid(
+            f"{option.name} is {raw!r} ({source}); it must be {option.rule.allowed}."
+        ) from None
+
+
+def _read_file(named: Path | None, environ: Mapping[str, str]) -> tuple[Path, dict[str, Any]]:
+    wanted = named or (Path(environ["NARROWS_CONFIG"]) if environ.get("NARROWS_CONFIG") else None)
+    path = wanted or Path(FILE_NAME)
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if wanted is None:
+            return path, {}
+        raise ConfigInvalid(f"The configuration file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigInvalid(f"The configuration file {path} cannot be read: {error}.") from None
+    for key in settings:
+        if key not in _BY_NAME:
+            meant = nearest(key, list(_BY_NAME))
+            hint = f"did you mean {meant}?" if meant else "known are " + ", ".join(_BY_NAME) + "."
+            raise ConfigInvalid(f"{path} has an unknown option, {key}; {hint}")
+    return path, settings
