@@ -23,13 +23,12 @@ MAX_DIGITS: Final = 4_300
 #: The decimal exponents that a double can have, subnormal numbers included.
 EXPONENTS: Final = range(-324, 309)
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*")
-_STRING_OR_NUMBER = re.compile(_STRING.pattern + rb"|(-?[0-9][0-9.eE+-]*)", re.DOTALL)
+_STRING_OR_NUMBER = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|(-?[0-9][0-9.eE+-]*)', re.DOTALL)
 _LARGE_EXPONENT = re.compile(rb"[0-9][eE][+-]?[0-9]{3}")
 _SURROGATE_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_NOT_BRACKETS = re.compile(rb"[^\[\]{}]+")
+_NOT_BRACKETS = bytes(byte for byte in range(256) if chr(byte) not in "[]{}")
 #: Digits and points become 0, all else a blank: a run of zeros that is too long is easily found.
 _DIGITS = bytes(0x30 if chr(byte) in "0123456789." else 0x20 for byte in range(256))
 _TOO_MANY_DIGITS = b"0" * (MAX_DIGITS + 1)
@@ -65,7 +64,7 @@ def compact(raw: bytes, what: str = "payload") -> str:
 def count_members(raw: bytes, limit: int) -> int:
     """How many members and elements `raw` holds: exact where a cheap bound exceeds `limit`."""
     bound = raw.count(b"{") + raw.count(b"[") + raw.count(b",")
-    return bound if bound <= limit else _members(_STRING.sub(b'""', raw))
+    return bound if bound <= limit else _members(_outside_strings(raw))
 
 
 def check_escapes(text: bytes, what: str) -> None:
@@ -85,21 +84,32 @@ def _members(outside: bytes) -> int:
     return packed.count(b",") + opened - packed.count(b"{}") - packed.count(b"[]")
 
 
+def _outside_strings(text: bytes) -> bytes:
+    """The text with every string emptied. Escapes come in pairs from the left, so that without the
+    doubled backslashes and the escaped quotes every quote left over opens or closes a string."""
+    return b'""'.join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+
+
 def _check_shape(text: bytes, what: str) -> None:
-    outside = _STRING.sub(b'""', text)
+    outside = _outside_strings(text)
     if _members(outside) > MAX_MEMBERS:
         raise _refusal(what, f"has more than {MAX_MEMBERS:,} members; send a smaller one")
-    depth = deepest = 0
-    for bracket in _NOT_BRACKETS.sub(b"", outside):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    if deepest > MAX_NESTING:
-        raise _refusal(what, f"is nested deeper than {MAX_NESTING} levels")
+    brackets = outside.translate(None, _NOT_BRACKETS)
+    for _level in range(MAX_NESTING):
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if not brackets:
+            return
+    raise _refusal(what, f"is nested deeper than {MAX_NESTING} levels")
 
 
 def _check_numbers(text: bytes, what: str) -> None:
-    for number in _NUMBER.findall(_STRING.sub(b'""', text)):
+    outside = _outside_strings(text)
+    for number in _NUMBER.findall(outside) if _may_be_too_large(outside) else ():
         _check_number(number, what)
+
+
+def _may_be_too_large(outside: bytes) -> bool:
+    return _TOO_MANY_DIGITS in outside.translate(_DIGITS) or bool(_LARGE_EXPONENT.search(outside))
 
 
 def _check_number(number: bytes, what: str) -> None:
