@@ -1,0 +1,53 @@
+"""What all tests share: coroutine tests run by themselves, hypothesis' profile, the time per suite.
+
+Not here: fixtures of one suite; they live beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "narrows", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("narrows")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def test_...` in an event loop of its own; no plugin needed for that."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj) or pyfuncitem.get_closest_marker("anyio"):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+def _suite(nodeid: str) -> str:
+    parts = nodeid.split("::")[0].split("/")
+    return "/".join(parts[:2])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seconds of each suite (a folder of tests, or a file beside them), longest first.
+
+    With two workers the sum is about twice the time that passed.
+    """
+    seconds: Counter[str] = Counter()
+    tests: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[_suite(report.nodeid)] += report.duration  # type: ignore[assignment]
+                tests[_suite(report.nodeid)] += report.when == "call"
+    if len(seconds) < 2:
+        return
+    terminalreporter.section(f"time per suite ({os.cpu_count()} cores)", sep="-")
+    for suite, spent in seconds.most_common():
+        terminalreporter.write_line(f"{spent:8.1f} s  {tests[suite]:6d} tests  {suite}")
