@@ -1,0 +1,210 @@
+"""The HTTP API: THE route table, on one screen, and the path that every request takes.
+
+A bare ASGI application: routes match on the raw path, which no framework's router does, and a
+framework's request objects cost as much as a durable commit. Each row names the scope that the
+route needs; there is no other place where a route could be exempted. Not here: what endpoints do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from narrows.api import access, batch, callbacks, events, held, problems, stream, system, triggers
+from narrows.api.auth import NOBODY, Authenticator, check_scope
+from narrows.api.call import Call, Receive, Scope, Send
+from narrows.api.idempotency import InFlight
+from narrows.api.keys import looks_like_a_key
+from narrows.api.observe import UNMATCHED, RequestStats, access_logger, log_access
+from narrows.api.origins import Origins
+from narrows.api.problems import ClientGone
+from narrows.api.request_ids import RequestIds
+from narrows.api.routing import PUBLIC, Endpoint, Reply, Route, Router
+from narrows.api.settings import BATCH_LIMIT_BYTES, BODY_LIMIT_BYTES, ApiSettings
+from narrows.errors import NarrowsError, Unauthenticated
+from narrows.wire import messages as m
+
+if TYPE_CHECKING:
+    from narrows.operations.service import Service
+
+KEY, TRIGGER, PAGE, P = "/v1/events/{eventKey}", "/v1/triggers/{id}", ("limit", "cursor"), ("project_id",)
+FILTERS = ("status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag")
+KEYED, BIG, ADMIN = {"idempotent": True}, {"body_limit_bytes": BATCH_LIMIT_BYTES}, {"admin_only": True}
+SSE = {"media_type": "text/event-stream", "stream": True, "query": ("project_id", "token")}
+SECRET, TEXT, HTML = {"secret_path": True}, {"media_type": "text/plain"}, {"media_type": "text/html"}
+
+
+def _row(
+    method: str,
+    pattern: str,
+    endpoint: Endpoint,
+    scope: str,
+    request: type | None,
+    reply: type | None,
+    statuses: tuple[int, ...] = (200,),
+    **more: Any,
+) -> Route:
+    """A row of the table; what it does stands in the first line of its endpoint's docstring."""
+    summary = (endpoint.__doc__ or "").partition("\n")[0].rstrip(".")
+    return Route(method, pattern, endpoint, scope, summary, request, reply, statuses, **more)
+
+
+# fmt: off
+ROUTES: Final[tuple[Route, ...]] = (
+    _row("GET", "/v1/events", events.list_triggers, "events:read", None, m.TriggerPage, query=(*P, *FILTERS, *PAGE)),
+    _row("POST", "/v1/events", events.open_trigger, "events:write", m.OpenTriggerRequest, m.Trigger, (200, 201, 409), **KEYED),
+    _row("GET", "/v1/events/stats", events.get_stats, "events:read", None, m.Stats, query=P),
+    _row("POST", "/v1/events/batch", batch.send_batch, "events:send", m.BatchRequest, m.BatchResult, (200, 409), **KEYED, **BIG),
+    _row("POST", "/v1/events/purge", events.purge, "events:purge", m.PurgeRequest, m.PurgeResult),
+    _row("POST", "/v1/events/prefix/{prefix}/send", events.send_prefix, "events:send", m.PrefixSendRequest, m.PrefixResult, (200, 409), **KEYED),
+    _row("GET", KEY, events.get_trigger, "events:read", None, m.Trigger, query=P),
+    _row("DELETE", KEY, events.cancel_trigger, "events:write", None, m.Trigger, (200, 409), query=P),
+    _row("GET", KEY + "/stream", stream.stream_by_key, "events:read", None, m.Trigger, (200, 204), **SSE),
+    _row("POST", KEY + "/send", events.send_event, "events:send", m.SendRequest, m.Trigger, (200, 202, 409, 422), **KEYED),
+    _row("GET", TRIGGER, triggers.get_trigger, "events:read", None, m.Trigger, query=P),
+    _row("DELETE", TRIGGER, triggers.cancel_trigger, "events:write", None, m.Trigger, (200, 409), query=P),
+    _row("POST", TRIGGER + "/send", triggers.send_event, "events:send", m.SendRequest, m.Trigger, (200, 202, 409, 422), **KEYED),
+    _row("POST", TRIGGER + "/extend", triggers.extend_trigger, "events:write", m.ExtendRequest, m.Trigger, (200, 409), **KEYED),
+    _row("GET", TRIGGER + "/wait", triggers.wait_for_trigger, "events:read", None, m.Trigger, query=(*P, "timeout_secs")),
+    _row("GET", TRIGGER + "/stream", stream.stream_by_id, "events:read", None, m.Trigger, (200, 204), **SSE),
+    _row("POST", TRIGGER + "/callback-urls", triggers.create_callback_url, "events:write", m.CallbackUrlRequest, m.CallbackUrl, (201, 409), **KEYED),
+    _row("GET", "/v1/held-events", held.list_held_events, "events:read", None, m.HeldPage, query=(*P, "event_key", *PAGE)),
+    _row("DELETE", "/v1/held-events/{id}", held.delete_held_event, "events:write", None, m.Held, (200, 409), query=P),
+    _row("GET", "/v1/unmatched-events", held.list_unmatched_events, "events:read", None, m.UnmatchedPage, query=(*P, "event_key", *PAGE)),
+    _row("GET", "/v1/explain", events.explain, "events:read", None, m.Explanation, query=(*P, "event_key")),
+    _row("POST", "/v1/stream-tokens", access.create_stream_token, "events:read", m.StreamTokenRequest, m.StreamToken, (201,)),
+    _row("POST", "/v1/projects", access.create_project, "keys:manage", m.CreateProjectRequest, m.Project, (201, 409), **KEYED, **ADMIN),
+    _row("GET", "/v1/projects", access.list_projects, "keys:manage", None, m.ProjectPage, query=PAGE, **ADMIN),
+    _row("POST", "/v1/api-keys", access.create_api_key, "keys:manage", m.CreateApiKeyRequest, m.ApiKey, (201, 409), **KEYED),
+    _row("GET", "/v1/api-keys", access.list_api_keys, "keys:manage", None, m.ApiKeyPage, query=(*P, *PAGE)),
+    _row("DELETE", "/v1/api-keys/{id}", access.revoke_api_key, "keys:manage", None, m.ApiKey, query=P),
+    _row("POST", "/v1/api-keys/{id}/rotate", access.rotate_api_key, "keys:manage", m.RotateApiKeyRequest, m.ApiKey, (201, 409), **KEYED),
+    _row("GET", "/h/{token}", callbacks.show_callback, PUBLIC, None, m.CallbackAddress, **SECRET),
+    _row("POST", "/h/{token}", callbacks.send_to_callback, PUBLIC, None, m.CallbackReceipt, (200, 409, 422), **SECRET),
+    _row("GET", "/livez", system.livez, PUBLIC, None, m.Health),
+    _row("GET", "/readyz", system.readyz, PUBLIC, None, m.Health, (200, 503)),
+    _row("GET", "/version", system.version, PUBLIC, None, m.Version),
+    _row("GET", "/metrics", system.get_metrics, "metrics:read", None, None, **TEXT),
+    _row("GET", "/openapi.json", system.get_openapi, PUBLIC, None, None),
+    _row("GET", "/docs", system.get_reference, PUBLIC, None, None, **HTML),
+)
+NOOP: Final = _row("POST", "/bench/noop", events.noop, "events:send", m.SendRequest, m.Trigger)
+# fmt: on
+
+logger = logging.getLogger("narrows.api")
+
+
+class Api:
+    """The ASGI application, and what its requests share."""
+
+    def __init__(self, service: Service, settings: ApiSettings, routes: Iterable[Route]) -> None:
+        self.service = service
+        self.settings = settings
+        self.routes = tuple(routes)
+        self.authenticator = Authenticator(service, settings.dev)
+        self.in_flight = InFlight()
+        self.stats = RequestStats()
+        self.streams = stream.Streams(service, settings)
+        self.pages: dict[str, bytes] = {}
+        self.stopping = False
+        self._router = Router(self.routes)
+        self._origins = Origins(settings)
+        self._request_ids = RequestIds(service.clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send, as_host=False)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+    async def as_host(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """For the Unix socket in the data folder: who may open it is the host, an admin."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send, as_host=True)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+    def close(self) -> None:
+        """The server is stopping: streams are told, readiness says so."""
+        self.stopping = True
+        self.streams.close()
+
+    def not_ready_reasons(self) -> list[str]:
+        return ["The server is stopping."] if self.stopping else []
+
+    def limit_bytes(self, route: Route) -> int:
+        """The settings' word on a route's body limit."""
+        if route.body_limit_bytes == BODY_LIMIT_BYTES:
+            return self.settings.body_limit_bytes
+        return self.settings.batch_limit_bytes
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, as_host: bool) -> None:
+        clock = self.service.clock
+        started = clock.monotonic()
+        call = Call(self, scope, receive, send)
+        call.credential = NOBODY
+        call.request_id = self._request_ids.of(call.headers.get(b"x-request-id"))
+        pattern = UNMATCHED
+        self.stats.in_flight += 1
+        try:
+            route = self._route(call, as_host=as_host)
+            pattern = UNMATCHED if route is None else route.pattern
+            reply = (200, b"{}") if route is None else await self._answer(call, route, as_host=as_host)
+            if reply is not None:
+                await call.respond(reply)
+        except ClientGone:
+            call.status = 499
+        except Exception as error:  # every failure becomes a reply, here and nowhere else
+            await self._refuse(call, error)
+        finally:
+            self.stats.in_flight -= 1
+            secs = clock.monotonic() - started
+            self.stats.add(call.method, pattern, call.status, secs)
+            if self.settings.access_log and access_logger.isEnabledFor(logging.INFO):
+                log_access(call, pattern, secs)
+
+    def _route(self, call: Call, *, as_host: bool) -> Route | None:
+        """The route of this request; None for a browser's preflight question, which is allowed."""
+        scope = call.scope
+        if not as_host:
+            self._origins.check(call)
+            if self._origins.is_preflight(call):
+                self._origins.allow_preflight(call)
+                return None
+        call.route, call.param = self._router.match(call.method, scope["raw_path"])
+        if scope["query_string"] and any(map(looks_like_a_key, call.query.values())):
+            raise Unauthenticated("An API key must not stand in a URL; send it as `Authorization: Bearer`.")
+        call.check_length()
+        return call.route
+
+    async def _answer(self, call: Call, route: Route, *, as_host: bool) -> Reply | None:
+        if route.scope != PUBLIC:
+            call.credential = await self.authenticator.credential(call, as_host)
+            check_scope(route, call.credential)
+        return await route.endpoint(call)
+
+    async def _refuse(self, call: Call, error: Exception) -> None:
+        if call.status:
+            raise error  # the reply has begun: all that is left is to break the connection off
+        if isinstance(error, NarrowsError):
+            error = call.reader_only(error)
+        status, body, headers = problems.reply(error, call.request_id)
+        call.extra_headers += headers
+        call.media_type = b"application/json"
+        await call.respond((status, body))
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """The composition root starts and stops everything; servers that ask are told yes."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def create_app(service: Service, settings: ApiSettings | None = None) -> Api:
+    """The application over a service. The route table is the same everywhere, but for the benchmark."""
+    settings = settings or ApiSettings()
+    return Api(service, settings, (*ROUTES, NOOP) if settings.bench_noop else ROUTES)

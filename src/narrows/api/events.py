@@ -1,0 +1,269 @@
+"""`/v1/events`: waits by their event key. Endpoints decode, perform, reply; the rules are in the
+operations. By id: `triggers.py`; streams: `stream.py`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from narrows.api import bodies, idempotency, render, replies
+from narrows.api.call import Call
+from narrows.api.checks import check_event_key, check_plain, check_tags, choice
+from narrows.api.keys import SECRET_BYTES, hash_secret, make_token
+from narrows.api.replies import encode
+from narrows.api.routing import Reply
+from narrows.core import records
+from narrows.core.states import SourceType, TriggerStatus, TriggerType
+from narrows.errors import InvalidRequest
+from narrows.operations import reads
+from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
+from narrows.operations.events import SendEvent
+from narrows.operations.idempotency import Kept
+from narrows.operations.prefix import SendPrefix
+from narrows.operations.purge import Purge
+from narrows.operations.triggers import CancelTrigger, OpenTrigger
+from narrows.wire import messages
+
+STATUSES: Final = ("waiting", "received", "timed_out", "canceled")
+SOURCE_TYPES: Final = ("workflow_step", "job_run")
+
+#: What the benchmark's no-op answers with.
+_SAMPLE: Final = records.Trigger(
+    project_id="default",
+    id="019ab000-0000-7000-8000-000000000000",
+    event_key="order:00000000",
+    ordinal=1,
+    version=2,
+    trigger_type=TriggerType.EVENT,
+    source_type=SourceType.JOB_RUN,
+    status=TriggerStatus.RECEIVED,
+    root_id=None,
+    wait_group_id=None,
+    workflow_run_id=None,
+    workflow_step_run_id=None,
+    job_run_id=None,
+    waiter="client",
+    name=None,
+    tags=None,
+    request_payload=None,
+    request_payload_id=None,
+    response_payload=None,
+    response_payload_id=None,
+    expected_schema_id=None,
+    timeout_secs=3600,
+    requested_at=1_795_466_444_123_456,
+    expires_at=1_795_470_044_123_456,
+    received_at=1_795_466_445_123_456,
+    settled_at=1_795_466_445_123_456,
+    error=None,
+    sent_by="dev",
+    opened_by="dev",
+    last_fact_id=None,
+)
+
+
+async def list_triggers(call: Call) -> Reply:
+    """List triggers, newest first."""
+    query = call.query
+    limit, cursor = call.page()
+    found = await call.service.read(
+        reads.ListTriggers(
+            project_id=await call.project(),
+            status=choice(query.get("status") or None, "status", STATUSES),
+            source_type=choice(query.get("source_type") or None, "source_type", SOURCE_TYPES),
+            workflow_run_id=query.get("workflow_run_id") or None,
+            job_run_id=query.get("job_run_id") or None,
+            event_key=_key_of_query(call, "event_key"),
+            key_prefix=_key_of_query(call, "key_prefix"),
+            tag=query.get("tag") or None,
+            limit=limit,
+            cursor=cursor,
+        )
+    )
+    data = await replies.trigger_messages(call.service, found.items)
+    return replies.page(messages.TriggerPage, found, data)
+
+
+def _key_of_query(call: Call, name: str) -> str | None:
+    key = call.query.get(name)
+    return check_event_key(key, name) if key else None
+
+
+async def open_trigger(call: Call) -> Reply:
+    """Open a wait of a client."""
+    body = await bodies.decode(call, bodies.OPEN_TRIGGER)
+    if body.notify_url is not None:
+        raise InvalidRequest(
+            "notify_url is not taken yet: deliveries come in a later version. Leave it out, and watch "
+            "the stream or the long poll of the wait instead."
+        )
+    check_tags(body.tags)
+    token = make_token(call.service.clock.random_bytes(SECRET_BYTES)) if body.callback_url else None
+    operation = OpenTrigger(
+        actor=call.credential.actor,
+        project_id=await call.project(body.project_id),
+        event_key=check_event_key(body.event_key),
+        timeout_secs=body.timeout_secs,
+        entropy=call.entropy(),
+        request_payload=bodies.payload_text(body.request_payload, "request_payload"),
+        name=check_plain(body.name, "name"),
+        tags=encode(body.tags).decode() if body.tags else None,
+        expected_schema=bodies.payload_text(body.expected_schema, "expected_schema"),
+        callback_token_hash=None if token is None else hash_secret(token),
+        if_waiting=body.if_waiting,
+    )
+    if token is None:
+        return await idempotency.perform_on_trigger(call, operation)
+    return await _open_with_callback(call, operation, token)
+
+
+async def _open_with_callback(call: Call, operation: OpenTrigger, token: str) -> Reply:
+    outcome = await idempotency.perform(call, operation, _keep_secret)
+    if isinstance(outcome, Replayed):
+        return await idempotency.replay(call, outcome.record)
+    url = f"{call.base_url()}/h/{token}"
+    return await replies.trigger(call, outcome.trigger, outcome.status, url)
+
+
+def _keep_secret(outcome: TriggerOutcome) -> Kept:
+    return Kept(status=outcome.status, secret_id=outcome.trigger.id)
+
+
+async def get_stats(call: Call) -> Reply:
+    """Count the triggers of a project by status."""
+    counters = await call.service.read(reads.GetStats(await call.project()))
+    return 200, encode(render.stats(counters))
+
+
+async def get_trigger(call: Call) -> Reply:
+    """Get the waiting trigger of a key, else the newest."""
+    found = await call.service.read(reads.GetTrigger(await call.project(), call.param))
+    return await replies.trigger(call, found)
+
+
+async def cancel_trigger(call: Call) -> Reply:
+    """Cancel the waiting trigger of a key."""
+    outcome = await call.service.perform(
+        CancelTrigger(
+            actor=call.credential.actor,
+            project_id=await call.project(),
+            entropy=call.entropy(),
+            event_key=call.param,
+        )
+    )
+    return await replies.trigger(call, outcome.trigger)
+
+
+async def send_event(call: Call) -> Reply:
+    """Send an event to the waiting trigger of a key."""
+    body = await bodies.decode(call, bodies.SEND)
+    return await perform_send(call, body, await call.project(body.project_id), event_key=call.param)
+
+
+async def perform_send(
+    call: Call,
+    body: bodies.SendBody,
+    project_id: str,
+    *,
+    event_key: str | None = None,
+    trigger_id: str | None = None,
+) -> Reply:
+    """A send, by key or by id: 200 with the trigger, or 202 with what is held."""
+    operation = SendEvent(
+        actor=call.credential.actor,
+        project_id=project_id,
+        entropy=call.entropy(),
+        payload=bodies.payload_text(body.payload),
+        event_key=event_key,
+        trigger_id=trigger_id,
+        hold_secs=body.hold_secs,
+        event_id=check_plain(body.event_id, "event_id"),
+    )
+    outcome = await idempotency.perform(call, operation, _keep_send)
+    if isinstance(outcome, TriggerOutcome):
+        return await replies.trigger(call, outcome.trigger, outcome.status)
+    if isinstance(outcome, HeldOutcome):
+        return 202, encode(render.held(outcome.held))
+    return await idempotency.replay(call, outcome.record)
+
+
+def _keep_send(outcome: TriggerOutcome | HeldOutcome) -> Kept:
+    if isinstance(outcome, TriggerOutcome):
+        return idempotency.keep_trigger(outcome)
+    return Kept(status=202, reply=encode(render.held(outcome.held)).decode())
+
+
+async def send_prefix(call: Call) -> Reply:
+    """Send an event to all that wait under a prefix."""
+    body = await bodies.decode(call, bodies.PREFIX_SEND)
+    project_id = await call.project(body.project_id)
+    key = idempotency.read_key(call)
+    operation = SendPrefix(
+        actor=call.credential.actor,
+        project_id=project_id,
+        prefix=call.param,
+        payload=bodies.payload_text(body.payload),
+        entropy=call.entropy(),
+        dry_run=body.dry_run,
+        # With a key, each commit writes how far it has come.
+        scope_hash=None if key is None else idempotency.scope_hash(call, key),
+        body_hash=None if key is None else idempotency.body_hash(call),
+    )
+    with idempotency.claim(call):
+        outcome = await call.service.send_prefix(operation)
+    if outcome.replayed:
+        call.extra_headers.append(idempotency.REPLAYED)
+    return 200, encode(
+        messages.PrefixResult(
+            resolved=outcome.resolved,
+            triggers=await replies.trigger_messages(call.service, outcome.triggers),
+            refused=outcome.refused or None,
+            triggers_truncated=outcome.truncated or None,
+            dry_run=outcome.dry_run or None,
+        )
+    )
+
+
+async def purge(call: Call) -> Reply:
+    """Purge settled triggers."""
+    body = await bodies.decode(call, bodies.PURGE)
+    outcome = await call.service.purge(
+        Purge(
+            actor=call.credential.actor,
+            project_id=await call.project(body.project_id),
+            older_than_days=body.older_than_days,
+            dry_run=body.dry_run,
+            entropy=call.entropy(),
+        )
+    )
+    return 200, encode(
+        messages.PurgeResult(
+            deleted=outcome.deleted, dry_run=outcome.dry_run, would_delete=outcome.would_delete
+        )
+    )
+
+
+async def explain(call: Call) -> Reply:
+    """Explain why a wait did or did not fire."""
+    event_key = check_event_key(call.query.get("event_key", ""))
+    project_id = await call.project()
+    found = await call.service.read(reads.Explain(project_id, event_key))
+    trigger = found.trigger
+    return 200, encode(
+        messages.Explanation(
+            event_key=event_key,
+            project_id=project_id,
+            lines=list(found.lines),
+            trigger=None if trigger is None else await replies.trigger_message(call.service, trigger),
+            near_keys=list(found.near_keys) or None,
+            unmatched=[render.unmatched(event) for event in found.unmatched] or None,
+            held_count=found.held_count,
+        )
+    )
+
+
+async def noop(call: Call) -> Reply:
+    """For the benchmark: all of a send but its operation, with a reply of the same size."""
+    body = await bodies.decode(call, bodies.SEND)
+    project_id = await call.project(body.project_id)
+    payload = bodies.payload_text(body.payload)
+    return await replies.trigger(call, _SAMPLE._replace(project_id=project_id, response_payload=payload))

@@ -1,0 +1,57 @@
+"""The text of secrets: API keys `nrw_<id>_<256 bits>_<check>`, and the tokens of callback URLs and
+streams. Pure. A key's check digits catch a typing error without a look at the store; only the
+SHA-256 of a secret is ever kept. Not here: who may do what (`auth.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from base64 import b32hexencode, urlsafe_b64encode
+from typing import Final
+
+SECRET_BYTES: Final = 32
+KEY_ID_ENTROPY_BYTES: Final = 4
+
+_KEY = re.compile(r"nrw_([0-9a-v]{16})_[A-Za-z0-9_-]{43}_([0-9a-f]{8})", re.ASCII)
+_LIKE_A_KEY = re.compile(r"nrw_[0-9a-v]{16}_[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+def make_key_id(now: int, entropy: bytes) -> str:
+    """16 characters that sort by time: 48 bits of milliseconds and 32 random ones."""
+    packed = (now // 1000).to_bytes(6, "big") + entropy[:KEY_ID_ENTROPY_BYTES]
+    return b32hexencode(packed).decode().lower()
+
+
+def make_key(key_id: str, secret: bytes) -> str:
+    """The whole key, to be shown once."""
+    unchecked = f"nrw_{key_id}_{make_token(secret)}"
+    return f"{unchecked}_{_check(unchecked)}"
+
+
+def make_token(secret: bytes) -> str:
+    """43 characters of base64url."""
+    return urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def key_id_of(key: str) -> str | None:
+    """The id inside a key; None where it is mistyped or no key at all."""
+    match = _KEY.fullmatch(key)
+    if match is None or _check(key[:-9]) != match[2]:
+        return None
+    return match[1]
+
+
+def looks_like_a_key(text: str) -> bool:
+    """Whether an API key stands somewhere in `text`."""
+    return "nrw_" in text and _LIKE_A_KEY.search(text) is not None
+
+
+def hash_secret(secret: str) -> str:
+    """What is kept of a secret: its SHA-256 in hex."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _check(unchecked: str) -> str:
+    return f"{zlib.crc32(unchecked.encode()):08x}"

@@ -1,0 +1,119 @@
+"""Records of the core as messages of the contract. Pure: what has to be read for it is handed in
+(`replies.py` reads). Times become RFC 3339 text, payload texts go out as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import UNSET, Raw
+
+from narrows.core import records
+from narrows.wire import messages
+from narrows.wire.times import to_text
+
+
+def _raw(text: str | None) -> Any:
+    return UNSET if text is None else Raw(text)
+
+
+def _time(at: int | None) -> Any:
+    # The messages declare datetime, for clients; here the text is already what shall be written.
+    return None if at is None else to_text(at)
+
+
+def trigger(
+    record: records.Trigger, expected_schema: str | None = None, callback_url: str | None = None
+) -> messages.Trigger:
+    """One trigger, with its payloads where they are at hand."""
+    return messages.Trigger(
+        id=record.id,
+        event_key=record.event_key,
+        project_id=record.project_id,
+        source_type=_text(record.source_type),
+        workflow_run_id=record.workflow_run_id,
+        workflow_step_run_id=record.workflow_step_run_id,
+        job_run_id=record.job_run_id,
+        status=_text(record.status),
+        request_payload=_raw(record.request_payload),
+        response_payload=_raw(record.response_payload),
+        timeout_secs=record.timeout_secs,
+        requested_at=_time(record.requested_at),
+        received_at=_time(record.received_at),
+        expires_at=_time(record.expires_at),
+        error=record.error,
+        trigger_type=_text(record.trigger_type),
+        waiter=_text(record.waiter),
+        name=record.name,
+        tags=None if record.tags is None else _raw(record.tags),
+        expected_schema=_raw(expected_schema),
+        sent_by=record.sent_by,
+        settled_at=_time(record.settled_at),
+        callback_url=callback_url,
+    )
+
+
+def _text(word: Any) -> Any:
+    """A word of a table in `core/states.py`, which the messages spell out as literals."""
+    return word
+
+
+def held(record: records.HeldEvent, *, listed: bool = False) -> messages.Held:
+    """A held event: short in the 202 of its send, whole in the list."""
+    short = messages.Held(
+        id=record.id,
+        event_key=record.event_key,
+        project_id=record.project_id,
+        held=True,
+        held_until=_time(record.held_until),
+    )
+    if listed:
+        short.held_at = _time(record.held_at)
+        short.event_id = record.event_id
+        short.payload = _raw(record.payload)
+        short.sent_by = record.sent_by
+    return short
+
+
+def unmatched(record: records.UnmatchedEvent) -> messages.Unmatched:
+    return messages.Unmatched(
+        id=record.id,
+        event_key=record.event_key,
+        project_id=record.project_id,
+        reason=_text(record.reason),
+        arrived_at=_time(record.arrived_at),
+        trigger_id=record.trigger_id,
+        late_secs=None if record.late_us is None else record.late_us / 1_000_000,
+        detail=record.detail,
+        sent_by=record.sent_by,
+    )
+
+
+def stats(counters: records.Counters) -> messages.Stats:
+    received = counters.received
+    return messages.Stats(
+        total_count=counters.waiting + received + counters.timed_out + counters.canceled,
+        waiting_count=counters.waiting,
+        received_count=received,
+        timed_out_count=counters.timed_out,
+        canceled_count=counters.canceled,
+        avg_wait_duration_secs=counters.wait_us / received / 1_000_000 if received else 0.0,
+    )
+
+
+def project(record: records.Project) -> messages.Project:
+    return messages.Project(id=record.id, created_at=_time(record.created_at), name=record.name)
+
+
+def api_key(record: records.ApiKey, secret: str | None = None) -> messages.ApiKey:
+    """An API key; with its secret only in the reply that made it."""
+    return messages.ApiKey(
+        id=record.id,
+        scopes=_raw(record.scopes),
+        created_at=_time(record.created_at),
+        project_id=record.project_id,
+        name=record.name,
+        key=secret,
+        expires_at=_time(record.expires_at),
+        revoked_at=_time(record.revoked_at),
+        replaced_by=record.replaced_by,
+    )
