@@ -1,0 +1,179 @@
+"""`Client`: takes the steps of any plan with a blocking HTTP client. The table of its methods is the
+same as `AsyncClient`'s; what each does stands in `calls/`, `waiting.py` and `following.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from narrows.client import calls, following, resolving, waiting
+from narrows.client.columns import sync_call, sync_source
+from narrows.client.connection import connect
+from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Source, Step
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from narrows.client.pace import Pace
+
+R = TypeVar("R")
+
+
+class Client:
+    """A client of a Narrows server, for threads. It may be shared between them; close it, or use `with`.
+
+    `url` defaults to NARROWS_URL, then http://localhost:8080; `api_key` to NARROWS_API_KEY. `project_id`
+    is for admin keys and `narrows dev`. `uds` is the path of the server's local socket. `retry_secs`:
+    how long a call is tried again while the server does not answer; `reconnect_secs`: how long `wait`
+    and `stream`, once they had reached it, go on trying. `transport` replaces the network.
+
+    All methods raise the classes of `narrows.errors`: a Refusal has changed nothing, OutcomeUnknown and
+    ConnectionFailed may have.
+
+    Example::
+
+        with Client() as client:
+            trigger = client.open("approval:order_1", timeout_secs=600)
+            print(client.wait(trigger).response_payload)
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        project_id: str | None = None,
+        uds: str | None = None,
+        retry_secs: float = 10.0,
+        reconnect_secs: float = 600.0,
+        transport: httpx2.BaseTransport | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        from narrows.client import transports  # noqa: PLC0415 - the HTTP library is paid for when used
+
+        self._io = transports
+        self._connection = connect(
+            url=url,
+            api_key=api_key,
+            project_id=project_id,
+            uds=uds,
+            pace=pace,
+            retry_secs=retry_secs,
+            reconnect_secs=reconnect_secs,
+        )
+        self._http = transports.sync_http(self._connection, transport)
+
+    open = sync_call(calls.open)
+    get = sync_call(calls.get)
+    list = sync_call(calls.list)
+    iterate = sync_source(following.iterate)
+    send = sync_call(calls.send)
+    send_batch = sync_call(calls.send_batch)
+    send_prefix = sync_call(calls.send_prefix)
+    send_to_callback = sync_call(calls.send_to_callback)
+    hold = sync_call(calls.hold)
+    cancel = sync_call(calls.cancel)
+    extend = sync_call(resolving.extend)
+    wait = sync_call(waiting.wait)
+    wait_once = sync_call(calls.wait_once)
+    stream = sync_source(following.stream)
+    stats = sync_call(calls.stats)
+    purge = sync_call(calls.purge)
+    explain = sync_call(calls.explain)
+    held_events = sync_call(calls.held_events)
+    delete_held_event = sync_call(calls.delete_held_event)
+    unmatched_events = sync_call(calls.unmatched_events)
+    create_callback_url = sync_call(resolving.create_callback_url)
+    create_stream_token = sync_call(calls.create_stream_token)
+    create_project = sync_call(calls.create_project)
+    list_projects = sync_call(calls.list_projects)
+    create_api_key = sync_call(calls.create_api_key)
+    list_api_keys = sync_call(calls.list_api_keys)
+    revoke_api_key = sync_call(calls.revoke_api_key)
+    rotate_api_key = sync_call(calls.rotate_api_key)
+    version = sync_call(calls.version)
+    live = sync_call(calls.live)
+    ready = sync_call(calls.ready)
+    metrics = sync_call(calls.metrics)
+    openapi = sync_call(calls.openapi)
+
+    def perform(self, plan: Plan[R]) -> R:
+        """Perform any plan: every method above is this over a function of `calls`."""
+        steps = plan.steps(self._connection.conditions)
+        answer: Any = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as stop:
+                result: R = stop.value
+                return result
+            answer = self._take(step)
+
+    def follow(self, source: Source[R]) -> Iterator[R]:
+        """Iterate over any source. Its connection is closed when the iteration ends or is left."""
+        steps = source.emissions(self._connection.conditions)
+        answer: Any = None
+        opened = _Opened()
+        try:
+            while True:
+                try:
+                    step = steps.send(answer)
+                except StopIteration:
+                    return
+                if isinstance(step, Emit):
+                    yield source.emitted(step.value)
+                    answer = None
+                else:
+                    answer = self._take(step, opened)
+        finally:
+            opened.close()
+
+    def _take(self, step: Step, opened: _Opened | None = None) -> Any:
+        if isinstance(step, Pause):
+            return self._connection.conditions.pace.sleep(step.secs)
+        try:
+            if isinstance(step, Exchange):
+                response = self._http.send(self._io.build(self._http, self._connection.url, step.request))
+                return self._io.reply(response, response.content)
+            assert opened is not None
+            if isinstance(step, Open):
+                return self._open(step, opened)
+            return next(opened.chunks, b"")
+        except self._io.FAILURES as error:
+            return self._io.lost(error)
+
+    def _open(self, step: Open, opened: _Opened) -> Reply | Lost:
+        opened.close()
+        request = self._io.build(self._http, self._connection.url, step.request)
+        response = self._http.send(request, stream=True)
+        opened.response = response
+        if self._io.is_success(response):
+            opened.chunks = response.iter_raw()
+            return self._io.reply(response, b"")
+        return self._io.reply(response, response.read())
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._connection.conditions.url!r})"
+
+
+class _Opened:
+    """The stream that a source is reading, if any."""
+
+    def __init__(self) -> None:
+        self.response: httpx2.Response | None = None
+        self.chunks: Iterator[bytes] = iter(())
+
+    def close(self) -> None:
+        if self.response is not None:
+            self.response.close()
+            self.response = None
