@@ -27,7 +27,7 @@ class Message(Struct, omit_defaults=True, kw_only=True):
 # ---- replies ---------------------------------------------------------------------------------
 
 
-class Trigger(Message):
+class Trigger(Message, kw_only=True):
     """One durable wait, as on every page that shows a trigger."""
 
     id: str
@@ -56,13 +56,13 @@ class Trigger(Message):
     callback_url: str | None = None
 
 
-class TriggerPage(Message):
+class TriggerPage(Message, kw_only=True):
     data: list[Trigger]
     has_more: bool
     next_cursor: str | None = None
 
 
-class Stats(Message):
+class Stats(Message, kw_only=True):
     total_count: int
     waiting_count: int
     received_count: int
@@ -71,7 +71,7 @@ class Stats(Message):
     avg_wait_duration_secs: float
 
 
-class PrefixResult(Message):
+class PrefixResult(Message, kw_only=True):
     resolved: int
     triggers: list[Trigger]
     refused: int | None = None
@@ -79,13 +79,13 @@ class PrefixResult(Message):
     dry_run: bool | None = None
 
 
-class PurgeResult(Message):
+class PurgeResult(Message, kw_only=True):
     deleted: int
     dry_run: bool
     would_delete: int
 
 
-class Held(Message):
+class Held(Message, kw_only=True):
     """The 202 of a send whose event is kept for the next wait; also the rows of the held list."""
 
     id: str
@@ -99,13 +99,13 @@ class Held(Message):
     sent_by: str | None = None
 
 
-class HeldPage(Message):
+class HeldPage(Message, kw_only=True):
     data: list[Held]
     has_more: bool
     next_cursor: str | None = None
 
 
-class Unmatched(Message):
+class Unmatched(Message, kw_only=True):
     """An event that arrived and settled nothing."""
 
     id: str
@@ -119,14 +119,14 @@ class Unmatched(Message):
     sent_by: str | None = None
 
 
-class UnmatchedPage(Message):
+class UnmatchedPage(Message, kw_only=True):
     data: list[Unmatched]
     has_more: bool
     next_cursor: str | None = None
     dropped: int | None = None
 
 
-class BatchItemResult(Message):
+class BatchItemResult(Message, kw_only=True):
     """One result of a batch send: `trigger` with 200, `held` with 202, else `error` and `code`."""
 
     status: int
@@ -137,17 +137,17 @@ class BatchItemResult(Message):
     details: list[str] | None = None
 
 
-class BatchResult(Message):
+class BatchResult(Message, kw_only=True):
     results: list[BatchItemResult]
 
 
-class CallbackUrl(Message):
+class CallbackUrl(Message, kw_only=True):
     id: str
     trigger_id: str
     callback_url: str
 
 
-class CallbackReceipt(Message):
+class CallbackReceipt(Message, kw_only=True):
     """What a provider learns whose event came by a callback URL: no payload, no key."""
 
     id: str
@@ -155,20 +155,20 @@ class CallbackReceipt(Message):
     received_at: datetime | None = None
 
 
-class CallbackAddress(Message):
+class CallbackAddress(Message, kw_only=True):
     """What a GET of a callback URL answers. It has changed nothing, and looked at nothing."""
 
     message: str
 
 
-class StreamToken(Message):
+class StreamToken(Message, kw_only=True):
     token: str
     trigger_id: str
     expires_at: datetime
     stream_url: str
 
 
-class Explanation(Message):
+class Explanation(Message, kw_only=True):
     """Why a wait did or did not fire. `lines` are sentences, most telling first."""
 
     event_key: str
@@ -180,19 +180,19 @@ class Explanation(Message):
     held_count: int | None = None
 
 
-class Project(Message):
+class Project(Message, kw_only=True):
     id: str
     created_at: datetime
     name: str | None = None
 
 
-class ProjectPage(Message):
+class ProjectPage(Message, kw_only=True):
     data: list[Project]
     has_more: bool
     next_cursor: str | None = None
 
 
-class ApiKey(Message):
+class ApiKey(Message, kw_only=True):
     """An API key. `key` is the secret itself, given once, in the reply that made it."""
 
     id: str
@@ -206,13 +206,13 @@ class ApiKey(Message):
     replaced_by: str | None = None
 
 
-class ApiKeyPage(Message):
+class ApiKeyPage(Message, kw_only=True):
     data: list[ApiKey]
     has_more: bool
     next_cursor: str | None = None
 
 
-class Problem(Message):
+class Problem(Message, kw_only=True):
     """The one shape of every error. `message` repeats `error`: clients read the one or the other."""
 
     error: str
@@ -222,12 +222,12 @@ class Problem(Message):
     details: list[str] | None = None
 
 
-class Health(Message):
+class Health(Message, kw_only=True):
     status: Literal["ok", "unavailable"]
     reasons: list[str] | None = None
 
 
-class Version(Message):
+class Version(Message, kw_only=True):
     name: str
     version: str
     api_version: str
@@ -238,7 +238,7 @@ class Version(Message):
 # ---- requests --------------------------------------------------------------------------------
 
 
-class OpenTriggerRequest(Message):
+class OpenTriggerRequest(Message, kw_only=True):
     event_key: str
     timeout_secs: Annotated[int, Meta(ge=0, le=31_536_000)] = 3600
     request_payload: Any = UNSET
@@ -251,60 +251,60 @@ class OpenTriggerRequest(Message):
     project_id: str | None = None
 
 
-class SendRequest(Message):
+class SendRequest(Message, kw_only=True):
     payload: Any = UNSET
     hold_secs: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
     event_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
     project_id: str | None = None
 
 
-class BatchItem(Message):
+class BatchItem(Message, kw_only=True):
     event_key: str
     payload: Any = UNSET
     hold_secs: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
     event_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
-class BatchRequest(Message):
+class BatchRequest(Message, kw_only=True):
     events: Annotated[list[BatchItem], Meta(max_length=1000)]
     project_id: str | None = None
 
 
-class PrefixSendRequest(Message):
+class PrefixSendRequest(Message, kw_only=True):
     payload: Any = UNSET
     dry_run: bool = False
     project_id: str | None = None
 
 
-class ExtendRequest(Message):
+class ExtendRequest(Message, kw_only=True):
     """`timeout_secs` counts from now; 0 takes the time-out away."""
 
     timeout_secs: Annotated[int, Meta(ge=0, le=31_536_000)]
     project_id: str | None = None
 
 
-class PurgeRequest(Message):
+class PurgeRequest(Message, kw_only=True):
     older_than_days: Annotated[int, Meta(ge=1, le=36_500)]
     dry_run: bool = False
     project_id: str | None = None
 
 
-class CallbackUrlRequest(Message):
+class CallbackUrlRequest(Message, kw_only=True):
     project_id: str | None = None
 
 
-class StreamTokenRequest(Message):
+class StreamTokenRequest(Message, kw_only=True):
     event_key: str | None = None
     trigger_id: str | None = None
     project_id: str | None = None
 
 
-class CreateProjectRequest(Message):
+class CreateProjectRequest(Message, kw_only=True):
     id: str
     name: Name | None = None
 
 
-class CreateApiKeyRequest(Message):
+class CreateApiKeyRequest(Message, kw_only=True):
     """`project_id` left out makes an admin key, which only the host and admin keys may."""
 
     scopes: list[str]
@@ -313,7 +313,7 @@ class CreateApiKeyRequest(Message):
     expires_at: datetime | None = None
 
 
-class RotateApiKeyRequest(Message):
+class RotateApiKeyRequest(Message, kw_only=True):
     overlap_secs: Annotated[int, Meta(ge=0, le=2_592_000)] = 0
 
 
