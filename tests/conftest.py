@@ -30,7 +30,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _suite(nodeid: str) -> str:
-    parts = nodeid.split("::")[0].split("/")
+    parts = nodeid.partition("::")[0].split("/")
     return "/".join(parts[:2])
 
 
