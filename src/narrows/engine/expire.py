@@ -1,0 +1,232 @@
+"""The role that times triggers out, exactly and in bounded memory.
+
+What is due soon stands in memory (`DueTimes`), fed by every commit and, page by page, by the index
+on due times. The *horizon* is how far that reaches: each waiting trigger due before it is in
+memory, later ones are found when the horizon moves on. So a timer fires within a millisecond
+or two and a million waits cost nothing until their time comes.
+
+The *mark* is a lower bound that is kept in the store: each trigger due before it is settled, so a
+restart reads the index from there and not from the beginning. Every half minute the index is read
+again from the mark to the horizon (the *recheck*): that catches a lost wake-up, and only then does
+the mark move on. Whether a trigger really is due is decided by the operation, in its commit; what
+stands here may be stale and does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from narrows.core.states import TriggerStatus
+from narrows.engine.due import Due, DueTimes
+from narrows.engine.loop import SAFETY_POLL_US, Role, entropy_of
+from narrows.engine.stats import Histogram
+from narrows.errors import InternalError
+from narrows.operations.marks import SetMark
+from narrows.operations.reads import DueTriggers, ReadMark
+from narrows.operations.triggers import ExpireTriggers
+
+if TYPE_CHECKING:
+    from narrows.engine.feed import Committed
+    from narrows.operations.service import Service
+
+log = logging.getLogger("narrows.engine")
+
+MARK_NAME: Final = "expire"
+#: How far ahead a refill looks, and how near the horizon may come before the next one.
+WINDOW_US: Final = 60_000_000
+MARGIN_US: Final = 10_000_000
+PAGE: Final = 5_000
+LOW: Final = 2_500
+MOST_IN_MEMORY: Final = 20_000
+#: One operation, and how many at once: the second is queued while the first commits, and the sends
+#: that came meanwhile go in between.
+TRIGGERS_AN_OPERATION: Final = 500
+OPERATIONS_AT_ONCE: Final = 2
+OPERATIONS_A_ROUND: Final = 4
+#: The mark stays this far behind, against small steps of the wall clock.
+MARK_SLACK_US: Final = 10_000_000
+#: An idle server writes its mark this rarely.
+IDLE_MARK_US: Final = 600_000_000
+#: A trigger that cannot be timed out (a fault of ours) is tried again after this.
+POSTPONE_US: Final = 60_000_000
+#: After an operation that timed out fewer than it was asked to, the index is read again this soon.
+RECHECK_SOON_US: Final = 1_000_000
+#: Sorts after every id, since ids are lower-case hexadecimal.
+AFTER_ALL_IDS: Final = "~"
+
+
+class ExpireTriggersRole(Role):
+    """Times out each trigger at its time."""
+
+    name = "expire"
+
+    def __init__(self, service: Service) -> None:
+        self.lateness = Histogram()
+        self.expired = 0
+        self._service = service
+        self._clock = service.clock
+        self._due = DueTimes()
+        self._horizon: Due | None = None  # None until the mark has been read
+        self._loading_until = 0
+        self._mark = 0
+        self._written_mark = 0
+        self._changed = False
+        self._recheck_from: Due | None = None
+        self._recheck_started_at = 0
+        self._recheck_due = 0
+        self._postponed: dict[Due, int] = {}
+
+    def wakes(self, committed: Committed) -> int | None:
+        """Take note of triggers opened, extended and settled. Cheap: it runs for every commit."""
+        if not committed.triggers or self._horizon is None:
+            return None
+        self._changed = True
+        until = max(self._horizon.at, self._loading_until)
+        waiting = TriggerStatus.WAITING
+        for trigger in committed.triggers:
+            if trigger.status is waiting and trigger.expires_at <= until:
+                self._due.put(Due(trigger.expires_at, trigger.project_id, trigger.id))
+            else:
+                # Settled, or moved beyond the horizon: where it stood before is over.
+                self._due.discard((trigger.project_id, trigger.id))
+        self._stay_within_memory()
+        return self._due.next()
+
+    async def round(self) -> int | None:
+        if self._horizon is None:
+            await self._begin()
+        await self._recheck_when_due()
+        await self._refill_when_low()
+        await self._expire_due()
+        return self._next_round()
+
+    async def _begin(self) -> None:
+        mark = await self._service.read(ReadMark(MARK_NAME)) or 0
+        now = self._clock.now()
+        # The wall clock may have been set back since the mark was written.
+        self._mark = self._written_mark = min(mark, now - MARK_SLACK_US)
+        self._horizon = Due(self._mark, "", "")
+        self._recheck_due = now + SAFETY_POLL_US
+
+    def _next_round(self) -> int:
+        assert self._horizon is not None
+        times = [self._recheck_due, self._horizon.at - MARGIN_US]
+        if len(self._due) >= LOW:
+            times.pop()
+        if self._recheck_from is not None:
+            times.append(0)
+        due = self._due.next()
+        if due is not None:
+            times.append(due)
+        times.extend(self._postponed.values())
+        return min(times)
+
+    # --- what is due soon ---
+
+    async def _refill_when_low(self) -> None:
+        """Move the horizon on while little is in memory and it is near."""
+        now = self._clock.now()
+        while self._horizon is not None and self._horizon.at < now + MARGIN_US and len(self._due) < LOW:
+            # Commits that land while the page is read are taken in, whether it shows them or not.
+            self._loading_until = now + WINDOW_US
+            self._horizon = await self._load(self._horizon, self._loading_until)
+            self._loading_until = 0
+            self._stay_within_memory()
+
+    async def _load(self, after: Due, until: int) -> Due:
+        """Read one page of the index into memory; returns how far it reached."""
+        rows = await self._service.read(DueTriggers(after=after, until=until, limit=PAGE))
+        page = [Due(*row) for row in rows]
+        postponed = self._postponed
+        self._due.put_all(due for due in page if due not in postponed)
+        return page[-1] if len(page) >= PAGE else Due(until, AFTER_ALL_IDS, "")
+
+    def _stay_within_memory(self) -> None:
+        if len(self._due) > MOST_IN_MEMORY:
+            last = self._due.keep_first(MOST_IN_MEMORY // 2)
+            if last is not None and self._horizon is not None:
+                self._horizon = min(self._horizon, last)
+
+    async def _recheck_when_due(self) -> None:
+        """One page of the recheck, if one is going on or due. What is overdue goes first."""
+        assert self._horizon is not None
+        now = self._clock.now()
+        overdue = self._due.next()
+        if overdue is not None and overdue <= now:
+            return
+        if self._recheck_from is None and now >= self._recheck_due:
+            self._recheck_from = Due(self._mark, "", "")
+            self._recheck_started_at = now
+            self._recheck_due = now + SAFETY_POLL_US
+        if self._recheck_from is None:
+            return
+        reached = await self._load(self._recheck_from, self._horizon.at)
+        self._recheck_from = reached if reached < self._horizon else None
+        if self._recheck_from is None:
+            await self._move_mark()
+
+    async def _move_mark(self) -> None:
+        """The index has just been read: what is due before the earliest that is left is settled."""
+        assert self._horizon is not None
+        bounds = [self._recheck_started_at, self._horizon.at]
+        bounds += [due.at for due in self._postponed]
+        due = self._due.next()
+        if due is not None:
+            bounds.append(due)
+        self._mark = max(self._mark, min(bounds) - MARK_SLACK_US)
+        ahead = self._mark - self._written_mark
+        if ahead >= IDLE_MARK_US or (ahead > 0 and self._changed):
+            await self._service.perform(SetMark(MARK_NAME, self._mark))
+            self._written_mark = self._mark
+            self._changed = False
+
+    # --- timing out ---
+
+    async def _expire_due(self) -> None:
+        """Time out what is due now, at most a few operations; the next round takes the rest."""
+        now = self._clock.now()
+        self._revive_postponed(now)
+        due = self._due.take(now, TRIGGERS_AN_OPERATION * OPERATIONS_A_ROUND)
+        parts = [due[i : i + TRIGGERS_AN_OPERATION] for i in range(0, len(due), TRIGGERS_AN_OPERATION)]
+        while parts:
+            at_once, parts = parts[:OPERATIONS_AT_ONCE], parts[OPERATIONS_AT_ONCE:]
+            results = await asyncio.gather(*map(self._expire, at_once), return_exceptions=True)
+            failed = [part for part, result in zip(at_once, results, strict=True) if result is not None]
+            if failed:
+                for part in (*failed, *parts):
+                    self._due.put_all(part)
+                raise next(result for result in results if result is not None)
+
+    async def _expire(self, part: Sequence[Due]) -> None:
+        """Time these out in one commit. If one of them cannot be, the others still are."""
+        ids = tuple((due.project_id, due.id) for due in part)
+        try:
+            expired = await self._service.perform(ExpireTriggers(ids=ids, entropy=entropy_of(self._clock)))
+        except InternalError as error:
+            await self._expire_apart(part, error)
+            return
+        now = self._clock.now()
+        self.expired += expired
+        self.lateness.observe_all((now - due.at) / 1_000_000 for due in part)
+        if expired < len(part):
+            # Settled by another meanwhile, as a rule. But should the clock have stepped back
+            # between here and the commit, they still wait: so look at the index again soon.
+            self._recheck_due = min(self._recheck_due, now + RECHECK_SOON_US)
+
+    async def _expire_apart(self, part: Sequence[Due], error: InternalError) -> None:
+        """One of these breaks an invariant: halve until it stands alone, and set it aside."""
+        if len(part) == 1:
+            log.error("trigger %s could not be timed out and is tried again later: %s", part[0].id, error)
+            self._postponed[part[0]] = self._clock.now() + POSTPONE_US
+            return
+        middle = len(part) // 2
+        await self._expire(part[:middle])
+        await self._expire(part[middle:])
+
+    def _revive_postponed(self, now: int) -> None:
+        for due in [due for due, again_at in self._postponed.items() if again_at <= now]:
+            del self._postponed[due]
+            self._due.put(due)

@@ -1,0 +1,174 @@
+"""The loop of every background duty, written once.
+
+A role does one round of its work and returns when the next is due. Here is the rest: waiting
+exactly until then, waking early when a commit brings something that is due sooner, looking again
+every 30 seconds in case a wake-up was lost, and outliving any error of a role: it is logged,
+counted and retried with a bounded pause. What a role does stands in its own file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from narrows.engine.stats import RoleStats
+
+if TYPE_CHECKING:
+    from narrows.clock import Clock
+    from narrows.engine.feed import Committed
+    from narrows.operations.service import Service
+
+log = logging.getLogger("narrows.engine")
+
+#: However far away the next due time is, every role looks again after this: a wake-up may be lost.
+SAFETY_POLL_US: Final = 30_000_000
+FIRST_PAUSE_US: Final = 100_000
+LONGEST_PAUSE_US: Final = 5_000_000
+#: Event loops wake by whole milliseconds; asking for less would spin.
+SHORTEST_SLEEP_US: Final = 1_000
+STOP_SECS: Final = 5.0
+FAR: Final = 1 << 62
+
+
+def entropy_of(clock: Clock) -> int:
+    """The random bits that an operation carries for the ids it makes."""
+    return int.from_bytes(clock.random_bytes(8), "big")
+
+
+def no_nudge(due: int) -> None:
+    """What `Role.nudge` is outside an engine: there is no loop to wake."""
+
+
+class Role(ABC):
+    """A background duty. `nudge(due)` asks the loop for a round at `due` at the latest."""
+
+    name: str
+    nudge: Callable[[int], None] = staticmethod(no_nudge)
+
+    @abstractmethod
+    async def round(self) -> int | None:
+        """Do one bounded round of work; return when the next is due, None if only when woken."""
+
+    def wakes(self, committed: Committed) -> int | None:
+        """Note what a commit brings, called for each, in order; return its earliest due time."""
+        return None
+
+
+class Runner:
+    """One role in its loop."""
+
+    def __init__(self, role: Role, clock: Clock) -> None:
+        self.role = role
+        self.stats = RoleStats(role.name)
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._due = 0
+        self._hint = FAR
+        self._stopping = False
+        role.nudge = self.nudge
+
+    async def run(self) -> None:
+        while not self._stopping:
+            self._due = self.stats.due = await self._round()
+            await self._sleep()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+
+    def nudge(self, due: int) -> None:
+        """A round is due at `due`, perhaps sooner than was thought."""
+        self._hint = min(self._hint, due)
+        # A role that fails is not hurried: its pause ends when it ends.
+        if due < self._due and not self.stats.consecutive_errors:
+            self._due = due
+            self._wake.set()
+
+    def on_commit(self, committed: Committed) -> None:
+        due = self.role.wakes(committed)
+        if due is not None:
+            self.nudge(due)
+
+    async def _round(self) -> int:
+        """One round and its bookkeeping; returns when the next is due."""
+        self._hint = FAR
+        stats = self.stats
+        try:
+            due = await self.role.round()
+        except Exception as error:  # noqa: BLE001 - the loop outlives every fault of a role
+            return self._failed(error)
+        now = self._clock.now()
+        stats.rounds += 1
+        stats.consecutive_errors = 0
+        stats.last_round_at = now
+        return min(FAR if due is None else due, self._hint, now + SAFETY_POLL_US)
+
+    def _failed(self, error: Exception) -> int:
+        stats, now = self.stats, self._clock.now()
+        pause = min(FIRST_PAUSE_US << min(stats.consecutive_errors, 10), LONGEST_PAUSE_US)
+        stats.errors += 1
+        stats.consecutive_errors += 1
+        stats.last_error = f"{type(error).__name__}: {error}"
+        stats.last_error_at = now
+        # One stack trace tells it; a fault that goes on must not fill the log with them.
+        log.error(
+            "the role %s failed (%d in a row); next try in %d ms: %s",
+            stats.name, stats.consecutive_errors, pause // 1000, stats.last_error,
+            exc_info=error if stats.consecutive_errors == 1 else None,
+        )  # fmt: skip
+        return now + pause
+
+    async def _sleep(self) -> None:
+        """Until `_due`, which a nudge may bring forward; always gives the event loop a turn."""
+        while not self._stopping:
+            self._wake.clear()
+            now = self._clock.now()
+            remains = self._due - now
+            await self._clock.sleep_until(
+                now + max(remains, SHORTEST_SLEEP_US) if remains > 0 else now, self._wake
+            )
+            if self._clock.now() >= self._due:
+                return
+
+
+class Engine:
+    """All roles of this process, each in a task of its own."""
+
+    def __init__(self, service: Service, roles: Sequence[Role]) -> None:
+        self._feed = service.feed
+        self.roles = tuple(roles)
+        self._runners = [Runner(role, service.clock) for role in roles]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unsubscribe: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        # Listening comes first: what is committed while a role first looks around is not missed.
+        self._unsubscribe = self._feed.subscribe(self._on_commit)
+        self._tasks = [
+            asyncio.create_task(runner.run(), name=f"role-{runner.role.name}") for runner in self._runners
+        ]
+
+    async def stop(self) -> None:
+        """Let each role end its round; what takes longer than a few seconds is cut off, safely,
+        since a round is nothing but operations, each committed wholly or not at all."""
+        for runner in self._runners:
+            runner.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=STOP_SECS)
+            for task in late:
+                log.warning("%s did not end within %d s and is cut off", task.get_name(), STOP_SECS)
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def stats(self) -> tuple[RoleStats, ...]:
+        return tuple(runner.stats for runner in self._runners)
+
+    def _on_commit(self, committed: Committed) -> None:
+        for runner in self._runners:
+            runner.on_commit(committed)

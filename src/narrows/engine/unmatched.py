@@ -1,0 +1,78 @@
+"""Events that arrived and settled nothing: a bounded buffer in memory, and the role that writes it.
+
+A send must not pay for being remembered, so the service only adds to the buffer; about a second
+later the role writes what has gathered. What does not fit is dropped and counted, and what is in
+the buffer when the process dies is gone: this is help for people, no promise hangs on it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from narrows.core.records import UnmatchedEvent
+from narrows.engine.loop import Role
+from narrows.operations.events import RecordUnmatched
+
+if TYPE_CHECKING:
+    from narrows.operations.service import Service
+
+CAPACITY: Final = 2_000
+EVENTS_AN_OPERATION: Final = 500
+PAUSE_US: Final = 1_000_000
+
+
+class UnmatchedBuffer:
+    """What waits to be written. `on_first` is called when there is something after nothing."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self.dropped = 0
+        self.on_first: Callable[[], None] | None = None
+        self._capacity = capacity
+        self._events: deque[UnmatchedEvent] = deque()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def add(self, event: UnmatchedEvent) -> None:
+        """Remember an event; over the bound it is dropped and counted."""
+        if len(self._events) >= self._capacity:
+            self.dropped += 1
+            return
+        self._events.append(event)
+        if len(self._events) == 1 and self.on_first is not None:
+            self.on_first()
+
+    def take(self, limit: int) -> tuple[UnmatchedEvent, ...]:
+        return tuple(self._events.popleft() for _ in range(min(limit, len(self._events))))
+
+    def put_back(self, events: tuple[UnmatchedEvent, ...]) -> None:
+        """What could not be written goes to the front again, as far as there is room."""
+        room = max(0, self._capacity - len(self._events))
+        self.dropped += max(0, len(events) - room)
+        self._events.extendleft(reversed(events[-room:] if room else ()))
+
+
+class WriteUnmatchedRole(Role):
+    """Writes the buffer about once a second, while there is something in it."""
+
+    name = "write unmatched"
+
+    def __init__(self, service: Service, buffer: UnmatchedBuffer) -> None:
+        self._service = service
+        self._buffer = buffer
+        buffer.on_first = self._on_first
+
+    def _on_first(self) -> None:
+        self.nudge(self._service.clock.now() + PAUSE_US)
+
+    async def round(self) -> int | None:
+        events = self._buffer.take(EVENTS_AN_OPERATION)
+        if events:
+            try:
+                await self._service.perform(RecordUnmatched(events=events))
+            except BaseException:
+                self._buffer.put_back(events)
+                raise
+        return self._service.clock.now() + PAUSE_US if len(self._buffer) else None
