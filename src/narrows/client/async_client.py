@@ -178,5 +178,6 @@ class _Opened:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in ():
+    """No chunks: what is read before a stream is opened."""
+    for chunk in list[bytes]():
         yield chunk

@@ -4,7 +4,7 @@ signature and docstring: `get = sync.method(calls.get)`. The types are kept whol
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -29,15 +29,15 @@ class PerformsAsync(Protocol):
 
 
 def sync_call(make: Callable[P, Plan[R]]) -> Callable[Concatenate[Performs, P], R]:
-    def method(self: Performs, *args: P.args, **kwargs: P.kwargs) -> R:
+    def method(self: Performs, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.perform(make(*args, **kwargs))
 
     _dress(method, make)
     return method
 
 
-def async_call(make: Callable[P, Plan[R]]) -> Callable[Concatenate[PerformsAsync, P], Awaitable[R]]:
-    async def method(self: PerformsAsync, *args: P.args, **kwargs: P.kwargs) -> R:
+def async_call(make: Callable[P, Plan[R]]) -> Callable[Concatenate[PerformsAsync, P], Coroutine[Any, Any, R]]:
+    async def method(self: PerformsAsync, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await self.perform(make(*args, **kwargs))
 
     _dress(method, make)
@@ -45,7 +45,7 @@ def async_call(make: Callable[P, Plan[R]]) -> Callable[Concatenate[PerformsAsync
 
 
 def sync_source(make: Callable[P, Source[R]]) -> Callable[Concatenate[Performs, P], Iterator[R]]:
-    def method(self: Performs, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+    def method(self: Performs, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
         return self.follow(make(*args, **kwargs))
 
     _dress(method, make)
@@ -53,7 +53,7 @@ def sync_source(make: Callable[P, Source[R]]) -> Callable[Concatenate[Performs, 
 
 
 def async_source(make: Callable[P, Source[R]]) -> Callable[Concatenate[PerformsAsync, P], AsyncIterator[R]]:
-    def method(self: PerformsAsync, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+    def method(self: PerformsAsync, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
         return self.follow(make(*args, **kwargs))
 
     _dress(method, make)
