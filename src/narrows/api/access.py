@@ -3,7 +3,7 @@ only their hashes go on."""
 
 from __future__ import annotations
 
-from datetime import timezone
+from datetime import UTC
 
 import msgspec
 
@@ -103,7 +103,7 @@ def _expiry(body: messages.CreateApiKeyRequest) -> int | None:
     moment = body.expires_at
     if moment is None:
         return None
-    return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+    return from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 async def _reply_with_key(call: Call, operation: CreateApiKey | RotateApiKey, key: str) -> Reply:

@@ -35,7 +35,7 @@ SSE = {"media_type": "text/event-stream", "stream": True, "query": ("project_id"
 SECRET, TEXT, HTML = {"secret_path": True}, {"media_type": "text/plain"}, {"media_type": "text/html"}
 
 
-def _row(
+def _row(  # noqa: PLR0917 -- the columns of the table, in order
     method: str,
     pattern: str,
     endpoint: Endpoint,
@@ -155,7 +155,7 @@ class Api:
                 await call.respond(reply)
         except ClientGone:
             call.status = 499
-        except Exception as error:  # every failure becomes a reply, here and nowhere else
+        except Exception as error:  # noqa: BLE001 -- every failure becomes a reply, here and nowhere else
             await self._refuse(call, error)
         finally:
             self.stats.in_flight -= 1

@@ -144,7 +144,11 @@ class Authenticator:
             raise Unauthenticated("This is no API key of ours; check it for a missing or mistyped character.")
         credential = await self._cached(key_id)
         api_key = None if credential is None else credential.api_key
-        if credential is None or api_key is None or not hmac.compare_digest(hash_secret(key), api_key.secret_hash):
+        if (
+            credential is None
+            or api_key is None
+            or not hmac.compare_digest(hash_secret(key), api_key.secret_hash)
+        ):
             raise Unauthenticated("This API key is not known here; make one with `narrows keys create`.")
         if is_over(api_key, self._service.clock.now()):
             raise Unauthenticated("This API key was revoked or has expired; use another one.")
@@ -179,7 +183,9 @@ class Authenticator:
 
         All that is named must agree; the project of another key is 404, never 403.
         """
-        named = {each for each in (call.query.get("project_id"), in_body, call.header(b"x-project-id")) if each}
+        named = {
+            each for each in (call.query.get("project_id"), in_body, call.header(b"x-project-id")) if each
+        }
         credential = call.credential
         if credential.project_id is not None:
             if named - {credential.project_id}:

@@ -153,10 +153,12 @@ class Call:
     async def project(self, in_body: str | None = None) -> str:
         """The project that this request is about; see `auth.Authenticator.project`."""
         project_id = self.credential.project_id
-        if project_id is not None and in_body is None:
-            if not self.scope["query_string"] and b"x-project-id" not in self.headers:
-                self.project_id = project_id
-                return project_id
+        names_none = (
+            in_body is None and not self.scope["query_string"] and b"x-project-id" not in self.headers
+        )
+        if project_id is not None and names_none:
+            self.project_id = project_id
+            return project_id
         self.project_id = await self.api.authenticator.project(self, in_body)
         return self.project_id
 

@@ -13,7 +13,7 @@ from narrows.wire import messages
 from narrows.wire.payloads import compact
 
 
-async def show_callback(call: Call) -> Reply:
+async def show_callback(_: Call) -> Reply:
     """Say what a callback URL is.
 
     GET and HEAD look at nothing and change nothing: mail scanners and previews follow links.

@@ -23,7 +23,9 @@ def check_event_key(key: str, what: str = "event key") -> str:
     if not key:
         raise InvalidRequest(f"The {what} is empty; it needs 1 to {MAX_EVENT_KEY_BYTES} bytes.")
     if len(key) * 4 > MAX_EVENT_KEY_BYTES and len(key.encode()) > MAX_EVENT_KEY_BYTES:
-        raise InvalidRequest(f"The {what} is over {MAX_EVENT_KEY_BYTES} bytes of UTF-8; choose a shorter one.")
+        raise InvalidRequest(
+            f"The {what} is over {MAX_EVENT_KEY_BYTES} bytes of UTF-8; choose a shorter one."
+        )
     if not key.isprintable() and _CONTROL.search(key):
         raise InvalidRequest(f"The {what} holds a control character; leave out bytes below 0x20 and 0x7F.")
     return key

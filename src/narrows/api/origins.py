@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _EXPOSED: Final = b"X-Request-Id, X-API-Version, Idempotency-Replayed, Retry-After"
-_ALLOWED: Final = (
-    b"Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, X-Project-Id, X-Request-Id, Last-Event-ID"
-)
+_ALLOWED: Final = b"Authorization, Content-Type, Idempotency-Key, X-Idempotency-Key, X-Project-Id, X-Request-Id, Last-Event-ID"
 
 
 class Origins:

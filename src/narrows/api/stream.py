@@ -210,6 +210,8 @@ class Streams:
 
     def tick(self) -> None:
         """Once a second: comment lines for one slot, and an end for whoever does not read."""
+        if self._service.feed.closed:
+            self.close()
         self._slot = (self._slot + 1) % len(self._slots)
         now = self._service.clock.now()
         for stream in self._slots[self._slot]:
@@ -333,4 +335,3 @@ async def _follow(call: Call, streams: Streams, stream: Stream, found: Trigger, 
         if stream.comment_due and not settled:
             stream.comment_due = False
             await streams.write(stream, call, COMMENT)
-

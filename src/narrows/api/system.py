@@ -46,15 +46,13 @@ async def version(call: Call) -> Reply:
     """The versions of server, API and schema."""
     schema_version = await call.service.read(reads.SchemaVersion())
     return 200, encode(
-        messages.Version(
-            name="narrows", version=__version__, api_version="v1", schema_version=schema_version
-        )
+        messages.Version(name="narrows", version=__version__, api_version="v1", schema_version=schema_version)
     )
 
 
 async def get_metrics(call: Call) -> Reply:
     """Metrics for Prometheus."""
-    from narrows.api import metrics  # loads the metrics library, which few servers are asked for
+    from narrows.api import metrics  # noqa: PLC0415 -- loads the metrics library, which few servers are asked for
 
     call.media_type = b"text/plain; version=0.0.4; charset=utf-8"
     return 200, await metrics.render(call.service, call.api.stats, call.api.streams.open_count)
@@ -67,7 +65,7 @@ async def get_openapi(call: Call) -> Reply:
 
 async def get_reference(call: Call) -> Reply:
     """This API as a page."""
-    from narrows.api import reference  # only who looks at the page pays for it
+    from narrows.api import reference  # noqa: PLC0415 -- only who looks at the page pays for it
 
     pages = call.api.pages
     if "docs" not in pages:
@@ -78,7 +76,7 @@ async def get_reference(call: Call) -> Reply:
 
 
 def _document(call: Call) -> bytes:
-    from narrows.api import openapi  # built once, when first asked for
+    from narrows.api import openapi  # noqa: PLC0415 -- built once, when first asked for
 
     pages = call.api.pages
     if "openapi" not in pages:

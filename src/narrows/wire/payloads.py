@@ -54,9 +54,9 @@ def compact(raw: bytes, what: str = "payload") -> str:
     if len(text) > MAX_DIGITS and _TOO_MANY_DIGITS in text.translate(_DIGITS):
         _check_numbers(text, what)
     # Only these spellings can hide an exponent that decoding would silently take for zero.
-    if b"e-" in text or b"E-" in text or b"0e" in text or b"0E" in text:
-        if _LARGE_EXPONENT.search(text):
-            _check_numbers(text, what)
+    small = b"e-" in text or b"E-" in text or b"0e" in text or b"0E" in text
+    if small and _LARGE_EXPONENT.search(text):
+        _check_numbers(text, what)
     _check_values(text, what)
     return text.decode()
 

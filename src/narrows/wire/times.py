@@ -40,9 +40,7 @@ def from_text(text: str, what: str = "time") -> int:
             raise ValueError(text)
         return from_datetime(datetime.fromisoformat(_six_digits(text.upper(), match["fraction"])))
     except (ValueError, OverflowError):
-        raise InvalidRequest(
-            f"The {what} is no RFC 3339 time; write it like 2026-11-23T20:40:44Z."
-        ) from None
+        raise InvalidRequest(f"The {what} is no RFC 3339 time; write it like 2026-11-23T20:40:44Z.") from None
 
 
 def is_time(text: str) -> bool:
