@@ -1,0 +1,174 @@
+"""Small clients for what wrk cannot measure: one request at a time, long polls, streams. The load
+that they make is tiny, so that what they measure is the server and not themselves.
+
+`python -m benchmarks.clients streams PORT KEY COUNT` holds streams open in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import sys
+import time
+import urllib.request
+from typing import Any
+
+import uvloop
+
+from benchmarks.prepare import API_KEY
+from benchmarks.server import HOST
+
+_CONNECT_AT_ONCE = 200
+
+
+class Wire:
+    """One keep-alive connection, blocking, without a library between."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), 120)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = b""
+
+    def put(self, method: str, path: str, body: object = None) -> None:
+        self._socket.sendall(request_bytes(method, path, body))
+
+    def take(self) -> Any:
+        """The next reply's JSON. Raises RuntimeError where it is not 2xx."""
+        while b"\r\n\r\n" not in self._buffer:
+            self._more()
+        head, _, rest = self._buffer.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        while len(rest) < length:
+            self._buffer = b""
+            self._more()
+            rest += self._buffer
+        self._buffer = rest[length:]
+        if not head.startswith(b"HTTP/1.1 2"):
+            raise RuntimeError(f"{head[:60]!r} {rest[:300]!r}")
+        return json.loads(rest[:length])
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        self.put(method, path, body)
+        return self.take()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _more(self) -> None:
+        part = self._socket.recv(1 << 20)
+        if not part:
+            raise RuntimeError("the server closed the connection")
+        self._buffer += part
+
+
+def request_bytes(method: str, path: str, body: object = None) -> bytes:
+    content = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {API_KEY}\r\n"
+        f"Content-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def milliseconds(port: int, method: str, path: str, count: int) -> list[float]:
+    """How long each of `count` equal requests took, one after the other."""
+    wire, took = Wire(port), []
+    for _ in range(count):
+        began = time.perf_counter()
+        wire.call(method, path)
+        took.append((time.perf_counter() - began) * 1000)
+    wire.close()
+    return took
+
+
+def get_text(port: int, path: str) -> str:
+    """The body of a GET, as text."""
+    request = urllib.request.Request(
+        f"http://{HOST}:{port}{path}", headers={"Authorization": f"Bearer {API_KEY}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        text: str = reply.read().decode()
+    return text
+
+
+def resumed_milliseconds(port: int, count: int) -> list[float]:
+    """From the first byte of the send to the last byte of the long poll that waited for it."""
+    waiter, sender, took = Wire(port), Wire(port), []
+    for number in range(count):
+        opened = sender.call("POST", "/v1/events", {"event_key": f"resume:{time.time_ns()}:{number}"})
+        waiter.put("GET", f"/v1/triggers/{opened['id']}/wait?timeout_secs=30")
+        time.sleep(0.005)  # the long poll is to be waiting when the event comes
+        began = time.perf_counter()
+        sender.put("POST", f"/v1/triggers/{opened['id']}/send", {"payload": {"approved": True}})
+        waiter.take()
+        took.append((time.perf_counter() - began) * 1000)
+        sender.take()
+    waiter.close()
+    sender.close()
+    return took
+
+
+class Streams:
+    """Many streams of one key, in one event loop. Counts frames; keeps the time of the last."""
+
+    def __init__(self, port: int, key: str, count: int) -> None:
+        self._port, self._key, self._count = port, key, count
+        self.frames = 0
+        self.last_at = 0.0
+        self.want = asyncio.Event()
+        self.target = 0
+
+    async def open(self) -> None:
+        self.target = self._count
+        for first in range(0, self._count, _CONNECT_AT_ONCE):
+            many = range(min(_CONNECT_AT_ONCE, self._count - first))
+            await asyncio.gather(*(self._connect() for _ in many))
+        await self.want.wait()
+
+    async def next(self) -> None:
+        """Until every stream has one more frame."""
+        self.want.clear()
+        self.target += self._count
+        await self.want.wait()
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: _StreamReader(self), HOST, self._port)
+        transport.write(request_bytes("GET", f"/v1/events/{self._key}/stream"))
+
+    def frame(self) -> None:
+        self.frames += 1
+        if self.frames >= self.target:
+            self.last_at = time.time()
+            self.want.set()
+
+
+class _StreamReader(asyncio.Protocol):
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    def data_received(self, data: bytes) -> None:
+        for _ in range(data.count(b"data:")):
+            self._streams.frame()
+
+
+async def _hold(port: int, key: str, count: int) -> None:
+    streams = Streams(port, key, count)
+    await streams.open()
+    print("open", flush=True)
+    await streams.next()
+    print(streams.last_at, flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    port, key, count = sys.argv[2:5]
+    uvloop.run(_hold(int(port), key, int(count)))
+
+
+if __name__ == "__main__":
+    main()

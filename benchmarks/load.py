@@ -1,0 +1,68 @@
+"""Load from wrk: one call is one run, and says what wrk itself cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.server import HOST, Server
+
+SCRIPT = Path(__file__).with_name("load.lua")
+
+
+class Load(NamedTuple):
+    """What one run of wrk saw. CPU figures are shares of one core."""
+
+    per_sec: float
+    requests: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    load_cpu: float
+    server_cpu: float
+
+
+class Keys(NamedTuple):
+    """A part of a keys file: lines `first` to `first + lines`."""
+
+    path: Path
+    first: int
+    lines: int
+
+
+def run(
+    server: Server, api_key: str, mode: str, *, secs: int, connections: int = 64, keys: Keys | None = None
+) -> Load:
+    """Run wrk. Raises SystemExit where a single reply was not 2xx: such a figure means nothing."""
+    where = [str(keys.path), str(keys.first), str(keys.lines)] if keys else ["-", "0", "0"]
+    command = [
+        "wrk", "-t1", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(SCRIPT),
+        f"http://{HOST}:{server.port}", "--", mode, api_key, *where, "1",
+    ]  # fmt: skip
+    cpu_before, load_before = server.cpu_secs(), _children_secs()
+    # LC_ALL: wrk's numbers with a point. The key file is read before the clock of wrk starts.
+    out = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    ).stdout
+    result = json.loads(out.partition("RESULT ")[2])
+    if result["refused"] or result["broken"] or not result["requests"]:
+        raise SystemExit(f"{mode}: not every request was answered with 2xx: {result}\n{out}")
+    duration_secs = result["duration_us"] / 1e6
+    return Load(
+        per_sec=result["requests"] / duration_secs,
+        requests=result["requests"],
+        p50_ms=result["p50_us"] / 1000,
+        p99_ms=result["p99_us"] / 1000,
+        max_ms=result["max_us"] / 1000,
+        load_cpu=(_children_secs() - load_before) / duration_secs,
+        server_cpu=(server.cpu_secs() - cpu_before) / duration_secs,
+    )
+
+
+def _children_secs() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

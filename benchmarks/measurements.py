@@ -1,0 +1,18 @@
+"""Every measurement by its name, in the order in which they run; `--only` takes these names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from benchmarks.crowds import prefix, streams
+from benchmarks.latency import cold_start, idle
+from benchmarks.setting import Setting
+from benchmarks.throughput import batches, disk, lonely, opens, profile, sends, sizes
+from benchmarks.time_outs import at_one_instant, lateness
+
+MEASUREMENTS: dict[str, Callable[[Setting], None]] = {
+    each.__name__: each
+    for each in (
+        sends, lonely, opens, batches, sizes, idle, cold_start, lateness, at_one_instant, prefix, streams, disk, profile,
+    )
+}  # fmt: skip
