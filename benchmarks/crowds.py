@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.clients import Wire
 from benchmarks.report import Row, quantile
 from benchmarks.server import ROOT, Server
-from benchmarks.setting import Setting, spread
+from benchmarks.setting import Setting, add_waits, spread
 
 
 def prefix(setting: Setting) -> None:

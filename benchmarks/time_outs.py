@@ -13,7 +13,7 @@ from benchmarks.load import Keys
 from benchmarks.prepare import API_KEY
 from benchmarks.report import Row, figure, quantile
 from benchmarks.server import Server
-from benchmarks.setting import US, Setting, spread
+from benchmarks.setting import US, Setting, add_waits, spread
 from narrows.storage import sqlite
 
 
