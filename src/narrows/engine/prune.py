@@ -7,11 +7,10 @@ is remembered between rounds: what is left after a crash or a stop is found agai
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from narrows.engine.loop import Role, entropy_of
-from narrows.operations import retention
+from narrows.operations.retention import PruneRows, PruneTriggers
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -27,20 +26,26 @@ SHORTEST_PAUSE_US: Final = 20_000
 
 
 class Duty(NamedTuple):
-    """Delete what is older than `age_us`: `operation(before, limit, entropy)` answers how many went."""
+    """Delete from `table` what is older than `age_us`."""
 
     age_us: int
-    operation: Callable[..., Any]
+    table: str
+
+    def values(self, now: int, entropy: int) -> PruneTriggers | PruneRows:
+        before = now - self.age_us
+        if self.table == "triggers":
+            return PruneTriggers(before, ROWS_AN_OPERATION, entropy)
+        return PruneRows(self.table, before, ROWS_AN_OPERATION)
 
 
 def duties(retention_days: int) -> tuple[Duty, ...]:
     retention_us = retention_days * DAY_US
     return (
-        Duty(retention_us, retention.PruneTriggers),
-        Duty(retention_us, retention.PruneFacts),
-        Duty(retention_us, retention.PruneUnmatched),
-        Duty(IDEMPOTENCY_US, retention.PruneIdempotency),
-        Duty(STREAM_TOKEN_US, retention.PruneStreamTokens),
+        Duty(retention_us, "triggers"),
+        Duty(retention_us, "facts"),
+        Duty(retention_us, "unmatched_events"),
+        Duty(IDEMPOTENCY_US, "idempotency_records"),
+        Duty(STREAM_TOKEN_US, "stream_tokens"),
     )
 
 
@@ -59,10 +64,7 @@ class PruneRole(Role):
     async def round(self) -> int | None:
         duty = self._duties[self._current]
         started = self._clock.monotonic()
-        operation = duty.operation(
-            before=self._clock.now() - duty.age_us, limit=ROWS_AN_OPERATION, entropy=entropy_of(self._clock)
-        )
-        deleted: int = await self._service.perform(operation)
+        deleted = await self._service.prune(duty.values(self._clock.now(), entropy_of(self._clock)))
         self.deleted += deleted
         took_us = int((self._clock.monotonic() - started) * SECOND_US)
         if deleted == 0:

@@ -1,0 +1,134 @@
+"""The life of a trigger: each function takes a record and answers the changed record.
+
+Pure: whether a change is allowed at all is asked here too (`refuse_event`), but who asks, in what
+order, and what is saved, is the operations' affair.
+"""
+
+from __future__ import annotations
+
+from narrows.core.records import NEVER, Trigger
+from narrows.core.states import (
+    OPEN_TO_EVENTS,
+    FactKind,
+    SourceType,
+    TriggerStatus,
+    TriggerType,
+    next_status,
+)
+from narrows.errors import Conflict
+
+CANCELED_BY_USER = "canceled by user"
+
+
+def expiry(now: int, timeout_secs: int) -> int:
+    """When a wait of `timeout_secs` that starts now is over; 0 means never."""
+    return now + timeout_secs * 1_000_000 if timeout_secs else NEVER
+
+
+def client_wait(
+    *,
+    project_id: str,
+    trigger_id: str,
+    event_key: str,
+    ordinal: int,
+    timeout_secs: int,
+    now: int,
+    opened_by: str,
+) -> Trigger:
+    """A fresh wait that a client opened for itself: its own root, waiting."""
+    return Trigger(
+        project_id=project_id,
+        id=trigger_id,
+        event_key=event_key,
+        ordinal=ordinal,
+        version=1,
+        trigger_type=TriggerType.EVENT,
+        source_type=SourceType.JOB_RUN,
+        status=TriggerStatus.WAITING,
+        root_id=None,
+        wait_group_id=None,
+        workflow_run_id=None,
+        workflow_step_run_id=None,
+        job_run_id=None,
+        waiter="client",
+        name=None,
+        tags=None,
+        request_payload=None,
+        request_payload_id=None,
+        response_payload=None,
+        response_payload_id=None,
+        expected_schema_id=None,
+        timeout_secs=timeout_secs,
+        requested_at=now,
+        expires_at=expiry(now, timeout_secs),
+        received_at=None,
+        settled_at=None,
+        error=None,
+        sent_by=None,
+        opened_by=opened_by,
+        last_fact_id=None,
+    )
+
+
+def is_waiting(trigger: Trigger) -> bool:
+    return trigger.status == TriggerStatus.WAITING
+
+
+def is_overdue(trigger: Trigger, wall: int) -> bool:
+    """Whether its time has come by the wall clock, and nobody has settled it yet."""
+    return trigger.status == TriggerStatus.WAITING and trigger.expires_at <= wall
+
+
+def receive(
+    trigger: Trigger, payload: str | None, payload_id: str | None, sent_by: str, now: int
+) -> Trigger:
+    """The trigger with the event's payload. `now` is never before `requested_at`: stamps only rise."""
+    return trigger._replace(
+        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_RECEIVED),
+        version=trigger.version + 1,
+        response_payload=payload,
+        response_payload_id=payload_id,
+        received_at=now,
+        settled_at=now,
+        sent_by=sent_by,
+    )
+
+
+def time_out(trigger: Trigger, now: int) -> Trigger:
+    return trigger._replace(
+        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_TIMED_OUT),
+        version=trigger.version + 1,
+        settled_at=max(now, trigger.expires_at),
+        error=f"no event within {trigger.timeout_secs} s",
+    )
+
+
+def cancel(trigger: Trigger, reason: str, now: int) -> Trigger:
+    return trigger._replace(
+        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_CANCELED),
+        version=trigger.version + 1,
+        settled_at=now,
+        error=reason,
+    )
+
+
+def extend(trigger: Trigger, timeout_secs: int, now: int) -> Trigger:
+    """A new time-out, counted from now. `timeout_secs` stays the span from `requested_at`."""
+    next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_EXTENDED)
+    expires_at = expiry(now, timeout_secs)
+    whole = 0 if expires_at == NEVER else -(-(expires_at - trigger.requested_at) // 1_000_000)
+    return trigger._replace(version=trigger.version + 1, timeout_secs=whole, expires_at=expires_at)
+
+
+def refuse_event(trigger: Trigger) -> None:
+    """Raise Conflict if no event may settle this trigger, in whatever way it comes."""
+    if trigger.trigger_type not in OPEN_TO_EVENTS:
+        raise Conflict(
+            f"The trigger {trigger.id} is a {trigger.trigger_type} and takes no event. "
+            "It ends by itself or by a decision."
+        )
+    if not is_waiting(trigger):
+        raise Conflict(
+            f"The trigger {trigger.id} is already {trigger.status}. "
+            "Open a new wait under its key before you send again."
+        )

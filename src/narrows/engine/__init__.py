@@ -1,0 +1,1 @@
+"""Background duties: one role, one file, one function; the loop is written once."""

@@ -1,0 +1,86 @@
+"""`Idempotent` wraps an operation so that a request with an Idempotency-Key happens once: what it was
+answered is written in the operation's own commit, and a repeat gets it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
+
+from narrows.core.records import IdempotencyRecord
+from narrows.errors import Conflict
+from narrows.operations.base import Answers, Replayed
+from narrows.storage.lookups import Touch
+from narrows.storage.transaction import Transaction
+from narrows.storage.writer import Operation
+
+#: How long an answer is kept.
+KEPT_US = 86_400 * 1_000_000
+
+
+class Kept(NamedTuple):
+    """What of an outcome is kept: a trigger's id (rendered again), a JSON reply, or the id of what
+    was made where the reply held a secret."""
+
+    status: int
+    trigger_id: str | None = None
+    reply: str | None = None
+    secret_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idempotent:
+    """`operation`, at most once per `scope_hash`. `keep` must be pure. Refusals are not kept.
+
+    Raises Conflict for another body under the same key, and for a reply with a secret.
+    """
+
+    background: ClassVar[bool] = False
+
+    operation: Any
+    project_id: str
+    scope_hash: str
+    body_hash: str
+    keep: Callable[[Any], Kept]
+
+    @property
+    def size_bytes(self) -> int:
+        size: int = self.operation.size_bytes
+        return size
+
+    def answered(self, answers: Answers) -> Idempotent:
+        return replace(self, operation=self.operation.answered(answers))
+
+    def touches(self) -> list[Touch]:
+        inner: Operation = self.operation
+        return [*inner.touches(), ("idempotency_by_scope", self.scope_hash)]
+
+    def apply(self, tx: Transaction) -> Any:
+        record = tx.idempotency(self.scope_hash)
+        if record is not None and record.created_at + KEPT_US > tx.wall:
+            return self._repeat(record)
+        outcome = self.operation.apply(tx)
+        kept = self.keep(outcome)
+        tx.save(
+            IdempotencyRecord(
+                self.scope_hash,
+                self.project_id,
+                self.body_hash,
+                kept.status,
+                kept.trigger_id,
+                kept.reply,
+                kept.secret_id,
+                tx.now,
+            )
+        )
+        return outcome
+
+    def _repeat(self, record: IdempotencyRecord) -> Replayed:
+        if record.body_hash != self.body_hash:
+            raise Conflict("This Idempotency-Key was used with another body. Take a new key.")
+        if record.secret_id is not None:
+            raise Conflict(
+                f"This request was done already and made {record.secret_id}; its reply held a secret and "
+                "is not kept. Use what it made, or make another with a new key."
+            )
+        return Replayed(record)

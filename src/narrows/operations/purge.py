@@ -1,0 +1,149 @@
+"""What goes: settled triggers by purge or retention, and old rows of the other tables. Candidates
+are found by reads; these operations look again at each trigger before it is deleted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from narrows.core.records import Trigger
+from narrows.core.states import FactKind
+from narrows.operations.base import ENGINE, Actor, check_credential
+from narrows.operations.triggers import tag_items
+from narrows.storage.lookups import Mark, Touch
+from narrows.storage.transaction import Transaction
+
+#: Triggers or rows in one commit.
+CHUNK = 500
+
+
+class Purge(NamedTuple):
+    """Delete the project's triggers that were settled at least `older_than_days` ago."""
+
+    actor: Actor
+    project_id: str
+    older_than_days: int
+    dry_run: bool
+    entropy: int
+
+
+class PurgeOutcome(NamedTuple):
+    deleted: int
+    would_delete: int
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteTriggers:
+    """Delete those of `ids` (project_id, trigger_id) that were settled before `settled_before`
+    (microseconds) and whose root has ended; answers how many. A waiting trigger never goes."""
+
+    background: ClassVar[bool] = True
+
+    ids: tuple[tuple[str, str], ...]
+    settled_before: int
+    entropy: int
+    actor: Actor = ENGINE
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def touches(self) -> list[Touch]:
+        credential: list[Touch] = (
+            [("api_keys_by_id", self.actor.api_key_id)] if self.actor.api_key_id else []
+        )
+        return [*credential, *(("triggers_by_id", *key) for key in self.ids)]
+
+    def apply(self, tx: Transaction) -> int:
+        check_credential(tx, self.actor)
+        deleted: Counter[str] = Counter()
+        for key in self.ids:
+            trigger = tx.trigger(*key)
+            if trigger is not None and self._may_go(tx, trigger):
+                _delete(tx, trigger)
+                deleted[trigger.project_id] += 1
+        for project_id, count in deleted.items():
+            detail = json.dumps({"count": count})
+            tx.record_fact(
+                FactKind.TRIGGERS_PURGED,
+                project_id,
+                project_id,
+                self.actor.label,
+                self.entropy,
+                detail=detail,
+            )
+        return deleted.total()
+
+    def _may_go(self, tx: Transaction, trigger: Trigger) -> bool:
+        if trigger.settled_at is None or trigger.settled_at >= self.settled_before:
+            return False
+        root = None if trigger.root_id is None else tx.root(trigger.project_id, trigger.root_id)
+        return root is None or root.ended_at is not None
+
+
+def _delete(tx: Transaction, trigger: Trigger) -> None:
+    """The trigger with everything that belongs to it alone."""
+    tx.delete(trigger)
+    for payload_id in (
+        trigger.request_payload_id,
+        trigger.response_payload_id,
+        trigger.expected_schema_id,
+    ):
+        tx.release_payload(trigger.project_id, payload_id)
+    tags = [(trigger.project_id, name, value, trigger.id) for name, value in tag_items(trigger.tags)]
+    if tags:
+        tx.delete_rows("delete_trigger_tags", tags)
+    tx.delete_rows("delete_callback_urls_of_triggers", [(trigger.project_id, trigger.id)])
+
+
+#: Tables whose old rows go by their key alone, and the statement that deletes them.
+PRUNABLE = {
+    "facts": "delete_facts",
+    "idempotency_records": "delete_idempotency_records",
+    "unmatched_events": "delete_unmatched_events",
+    "stream_tokens": "delete_stream_tokens",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteRows:
+    """Delete old rows of a prunable table by their keys, as the read `OldRows` found them."""
+
+    background: ClassVar[bool] = True
+
+    table: str
+    keys: tuple[tuple[str, ...], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def touches(self) -> list[Touch]:
+        return []
+
+    def apply(self, tx: Transaction) -> int:
+        tx.delete_rows(PRUNABLE[self.table], self.keys)
+        return len(self.keys)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMark:
+    """Persist a role's lower bound."""
+
+    background: ClassVar[bool] = True
+
+    name: str
+    value: int
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def touches(self) -> list[Touch]:
+        return []
+
+    def apply(self, tx: Transaction) -> None:
+        tx.save(Mark(self.name, self.value))

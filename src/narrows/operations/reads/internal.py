@@ -1,0 +1,56 @@
+"""What the service itself asks while it drives an operation; no endpoint answers these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from narrows.core.ids import first_id_at
+from narrows.core.records import HeldEvent, IdempotencyRecord
+from narrows.storage.backend import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetIdempotencyRecord:
+    scope_hash: str
+
+    async def run(self, reader: Reader) -> IdempotencyRecord | None:
+        rows = await reader.load("idempotency_by_scope", [(self.scope_hash,)])
+        return IdempotencyRecord(*rows[0]) if rows else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadHeldPayload:
+    """The payload of a held event, None if it has none or is gone."""
+
+    project_id: str
+    held_id: str
+
+    async def run(self, reader: Reader) -> str | None:
+        rows = await reader.load("held_by_id", [(self.project_id, self.held_id)])
+        if not rows:
+            return None
+        event = HeldEvent(*rows[0])
+        if event.payload_id is None:
+            return event.payload
+        bodies = await reader.load("payloads_by_id", [(self.project_id, event.payload_id)])
+        return str(bodies[0][2]) if bodies else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunableTriggers:
+    """Up to `limit` (project_id, id) of triggers of all projects that were settled before
+    `settled_before` and whose roots have ended."""
+
+    settled_before: int
+    limit: int
+
+    async def run(self, reader: Reader) -> list[tuple[str, str]]:
+        return [
+            (project_id, trigger_id)
+            for project_id, trigger_id in await reader.rows(
+                "prunable_triggers",
+                settled_before=self.settled_before,
+                below_id=first_id_at(self.settled_before),
+                limit=self.limit,
+            )
+        ]

@@ -1,0 +1,180 @@
+"""The composition root: the one place where store, service, engine and listeners are put together,
+and where they are stopped in the right order. It holds no rule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from narrows.api.app import create_app
+from narrows.api.settings import ApiSettings
+from narrows.clock import Clock, SystemClock
+from narrows.config import Config
+from narrows.engine.feed import Feed
+from narrows.engine.loop import Engine
+from narrows.engine.roles import all_roles
+from narrows.engine.unmatched import UnmatchedBuffer
+from narrows.listener import Listener, tcp_socket, unix_socket
+from narrows.operations.service import Service
+from narrows.storage import files
+from narrows.storage import verify as checks
+from narrows.storage.store import Store
+from narrows.storage.transaction import Limits
+
+log = logging.getLogger("narrows.server")
+
+#: A commit whose outcome only the next start can tell: the process must not go on.
+EXIT_DISK = 74
+#: A writer thread that needs Python's lock waits for a busy event loop at most so long.
+SWITCH_INTERVAL_SECS = 0.0001
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    config: Config, clock: Clock, *, on_fatal: Callable[[str], None] = lambda reason: None, **store: Any
+) -> AsyncIterator[Service]:
+    """The service over the configured database, without engine or listeners.
+
+    Raises StoreLocked where another process holds it, SchemaUnknown, StoreCorrupt, StorageError.
+    """
+    lock = files.DataLock(config.data)
+    try:
+        config.database_path.parent.mkdir(parents=True, exist_ok=True)
+        files.refuse_network_file_system(config.database_path.parent)
+        feed, unmatched = Feed(), UnmatchedBuffer()
+        opened = Store(
+            config.database_path,
+            clock,
+            limits=Limits(config.waiting_per_project, config.held_per_key, config.held_per_project),
+            max_queue=config.max_queue,
+            cache_mib=config.cache_mib,
+            on_commit=feed.publish,
+            on_fatal=on_fatal,
+            **store,
+        )
+        opened.start()
+        service = Service(opened, feed, clock, unmatched)
+        try:
+            yield service
+        finally:
+            await service.close()
+            await opened.close()
+    finally:
+        lock.release()
+
+
+def create_host_app(service: Service, config: Config) -> Any:
+    """The API for whoever owns the machine, as the socket in the data folder serves it."""
+    return create_app(service, _api_settings(config, dev=False)).as_host
+
+
+def _api_settings(config: Config, *, dev: bool) -> ApiSettings:
+    return ApiSettings(
+        dev=dev,
+        cors_origins=config.cors_origins,
+        public_url=config.public_url,
+        max_streams_per_project=config.streams_per_project,
+    )
+
+
+def run(
+    config: Config,
+    *,
+    dev: bool,
+    ready: Callable[[int], None] = lambda port: None,
+    max_batch: int | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. `ready(port)` is called once requests are answered.
+
+    `max_batch` is a switch of the benchmark: 1 makes each operation a commit of its own.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_SECS)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(_serve(config, dev, ready, {} if max_batch is None else {"max_batch": max_batch}))
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 - not needed by whoever only imports this module
+
+    return uvloop.new_event_loop()
+
+
+async def _serve(
+    config: Config, dev: bool, ready: Callable[[int], None], store: dict[str, Any]
+) -> None:
+    stop = asyncio.Event()
+    with _signals(stop), tcp_socket(config.host, config.port) as tcp:
+        async with open_service(config, SystemClock(), on_fatal=_die, **store) as service:
+            api = create_app(service, _api_settings(config, dev=dev))
+            engine = Engine(service, all_roles(service, service.unmatched, config.retention_days))
+            api.engine = engine
+            engine.start()
+            with unix_socket(config.socket_path) as local:
+                listeners = [Listener(api, tcp, config), Listener(api.as_host, local, config)]
+                gc.collect()
+                gc.freeze()
+                tasks = [asyncio.create_task(listener.serve_until(stop)) for listener in listeners]
+                for listener in listeners:
+                    await listener.is_ready()
+                ready(tcp.getsockname()[1])
+                await stop.wait()
+                log.info("stopping: open requests end, streams are told")
+                api.close()
+                service.feed.close()
+                await asyncio.gather(*tasks)
+            await engine.stop()
+    log.info("stopped")
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first SIGTERM or SIGINT stops gracefully; a second one at once, which is safe: what was
+    acknowledged is on the disk."""
+    loop = asyncio.get_running_loop()
+
+    def received(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, received, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _die(reason: str) -> None:
+    """After a failed sync nobody can tell what is on the disk but recovery at the next start."""
+    log.critical("%s", reason)
+    logging.shutdown()
+    os._exit(EXIT_DISK)
+
+
+async def has_api_keys(config: Config) -> bool:
+    """Whether the database holds an API key that is not revoked."""
+    if not config.database_path.exists():
+        return False
+    async with open_service(config, SystemClock()) as service:
+        return bool(await service.has_api_keys())
+
+
+def verify(config: Config) -> list[str]:
+    """What is wrong with the database, a sentence each; also beside a running server."""
+    return checks.verify(config.database_path)
+
+
+def backup(config: Config, destination: Path, report: Callable[[int, int], None]) -> None:
+    """A consistent copy of the database, also of a running server."""
+    files.backup(config.database_path, destination, report)
+

@@ -1,0 +1,60 @@
+"""What a backend offers. A backend is whatever passes `tests/storage/conformance`.
+
+The methods are coroutines so that the writer and the reads are written once: PostgreSQL's will
+suspend, SQLite's never do and are driven by `run_now` on a thread of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+
+class Reader(Protocol):
+    """A connection that never changes anything. `now` is the wall clock in microseconds."""
+
+    @property
+    def now(self) -> int: ...
+
+    async def rows(self, statement: str, **parameters: Any) -> list[Row]:
+        """The rows of a named statement with `:name` parameters."""
+
+    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
+        """The rows of a named statement with `@input`, for a whole batch of keys."""
+
+
+class WriteConnection(Reader, Protocol):
+    """The connection of the one writer."""
+
+    async def begin(self) -> None: ...
+
+    async def write(self, statement: str, rows: list[Row]) -> int:
+        """Run a statement with `@input`; answers how many rows it changed."""
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None: ...
+
+
+class BackendFailure(Exception):
+    """The database did not do what was asked. `retry`: a race, run it again; `fatal`: the outcome of
+    a commit cannot be known by this process any more, which has to end."""
+
+    def __init__(self, message: str, *, retry: bool = False, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
+        self.fatal = fatal
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Drive a coroutine that never suspends. Raises RuntimeError if it does."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a coroutine that must not suspend has suspended")

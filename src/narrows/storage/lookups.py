@@ -1,0 +1,137 @@
+"""What an operation can ask to have loaded, and how each kind of record is written back.
+
+A touch is a tuple: a lookup's name and its key. The tables below are the whole map between the
+frozen records and the named statements; the transaction and the backends know no table by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from narrows.core.records import (
+    ApiKey,
+    CallbackUrl,
+    Counters,
+    Fact,
+    HeldEvent,
+    IdempotencyRecord,
+    Payload,
+    Project,
+    Root,
+    StreamToken,
+    Trigger,
+    UnmatchedEvent,
+)
+
+#: (lookup name, *key)
+Touch = tuple[str, ...]
+Record = Any
+
+#: lookup name -> record class. The name is also the statement's.
+LOOKUPS: dict[str, type[Any]] = {
+    "triggers_by_key": Trigger,
+    "triggers_by_id": Trigger,
+    "held_by_key": HeldEvent,
+    "held_by_event_id": HeldEvent,
+    "held_by_id": HeldEvent,
+    "projects_by_id": Project,
+    "api_keys_by_id": ApiKey,
+    "callback_urls_by_hash": CallbackUrl,
+    "stream_tokens_by_hash": StreamToken,
+    "idempotency_by_scope": IdempotencyRecord,
+    "roots_by_id": Root,
+    "counters_by_project": Counters,
+}
+
+
+class Mark(NamedTuple):
+    """A persisted lower bound of one of the engine's roles."""
+
+    name: str
+    value: int
+
+
+class TriggerTag(NamedTuple):
+    project_id: str
+    name: str
+    value: str
+    trigger_id: str
+
+
+class Table(NamedTuple):
+    """How one kind of record is written. `identity` is its primary key; `update` picks the
+    statement and the row for a change; None where the record is never changed."""
+
+    identity: Callable[[Any], tuple[str, ...]]
+    insert: str
+    update: Callable[[Any, Any], tuple[str, tuple[Any, ...]]] | None = None
+    delete: str | None = None
+
+
+def _project_and_id(record: Any) -> tuple[str, ...]:
+    return (record.project_id, record.id)
+
+
+def _update_trigger(old: Trigger, new: Trigger) -> tuple[str, tuple[Any, ...]]:
+    """A settling writes no indexed column; only an extension moves the due time."""
+    if new.settled_at is None:
+        return "extend_triggers", (
+            new.project_id,
+            new.id,
+            new.version,
+            new.timeout_secs,
+            new.expires_at,
+            new.last_fact_id,
+        )
+    return "settle_triggers", (
+        new.project_id,
+        new.id,
+        new.version,
+        new.status,
+        None if new.response_payload_id else new.response_payload,
+        new.response_payload_id,
+        new.received_at,
+        new.settled_at,
+        new.error,
+        new.sent_by,
+        new.last_fact_id,
+    )
+
+
+def _deliver(old: HeldEvent, new: HeldEvent) -> tuple[str, tuple[Any, ...]]:
+    return "deliver_held_events", (new.project_id, new.id, new.status, new.trigger_id)
+
+
+def _update_api_key(old: ApiKey, new: ApiKey) -> tuple[str, tuple[Any, ...]]:
+    return "update_api_keys", (new.id, new.expires_at, new.revoked_at, new.replaced_by)
+
+
+def _update_stream_token(old: StreamToken, new: StreamToken) -> tuple[str, tuple[Any, ...]]:
+    return "update_stream_tokens", (new.token_hash, new.opened_at)
+
+
+def _update_idempotency(old: IdempotencyRecord, new: IdempotencyRecord) -> tuple[str, tuple[Any, ...]]:
+    return "update_idempotency_records", (new.scope_hash, *new[2:])
+
+
+#: In the order in which a flush writes them.
+TABLES: dict[type[Any], Table] = {
+    Project: Table(lambda record: (record.id,), "insert_projects"),
+    ApiKey: Table(lambda record: (record.id,), "insert_api_keys", _update_api_key),
+    Root: Table(_project_and_id, "insert_roots"),
+    Payload: Table(_project_and_id, "insert_payloads"),
+    Trigger: Table(_project_and_id, "insert_triggers", _update_trigger, "delete_triggers"),
+    TriggerTag: Table(tuple, "insert_trigger_tags"),
+    HeldEvent: Table(_project_and_id, "insert_held_events", _deliver, "delete_held_events"),
+    CallbackUrl: Table(lambda record: (record.token_hash,), "insert_callback_urls"),
+    StreamToken: Table(
+        lambda record: (record.token_hash,), "insert_stream_tokens", _update_stream_token
+    ),
+    IdempotencyRecord: Table(
+        lambda record: (record.scope_hash,), "insert_idempotency_records", _update_idempotency
+    ),
+    UnmatchedEvent: Table(_project_and_id, "insert_unmatched_events"),
+    Fact: Table(_project_and_id, "insert_facts"),
+    Mark: Table(lambda record: (record.name,), "set_marks"),
+}

@@ -1,0 +1,155 @@
+"""The store: operations go in, outcomes come out; reads run beside. One writer thread, a few reader
+threads and a checkpointer thread over one SQLite database.
+
+The interface that everybody else knows is `perform`, `read`, `queue_length` and `close`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from narrows.clock import Clock
+from narrows.errors import Unavailable
+from narrows.storage import sqlite
+from narrows.storage.backend import BackendFailure, Reader, run_now
+from narrows.storage.checkpoint import Checkpointer
+from narrows.storage.committed import Committed
+from narrows.storage.transaction import Limits
+from narrows.storage.writer import Operation, Result, Ticket, Writer, unknown
+
+log = logging.getLogger("narrows.storage")
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+READERS = 3
+
+
+class Read(Protocol[T_co]):
+    """A question, as a frozen value; it never changes anything."""
+
+    async def run(self, reader: Reader) -> T_co: ...
+
+
+class Store:
+    """An open SQLite store. `on_commit` is called in the event loop's thread with every commit,
+    `on_fatal` when the process must end because the outcome of a commit cannot be known."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+        max_queue: int = 20_000,
+        max_batch: int = 256,
+        cache_mib: int = 32,
+        on_commit: Callable[[Committed], None] = lambda committed: None,
+        on_fatal: Callable[[str], None] = lambda reason: None,
+        failpoint: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._on_commit = on_commit
+        self._on_fatal = on_fatal
+        raw = sqlite.connect(path, cache_mib=cache_mib)
+        self.applied_migrations = sqlite.migrate(raw, clock.now())
+        self.connection = sqlite.SqliteConnection(raw, clock)
+        self.writer = Writer(
+            clock,
+            limits or Limits(),
+            max_queue=max_queue,
+            max_batch=max_batch,
+            last_stamp=_last_stamp(self.connection),
+            failpoint=failpoint,
+        )
+        self.failure: str | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="narrows-reader")
+        self._local = threading.local()
+        self._reader_connections: list[sqlite.SqliteConnection] = []
+        self._checkpointer = Checkpointer(path)
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Start the writer's and the checkpointer's threads; the running loop gets the outcomes."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._write, name="narrows-writer", daemon=True)
+        self._thread.start()
+        self._checkpointer.start()
+
+    @property
+    def queue_length(self) -> int:
+        return self.writer.queue_length
+
+    async def perform(self, operation: Operation) -> Any:
+        """The outcome of the operation, after its commit. Raises what the operation refused with,
+        Unavailable (not done) or OutcomeUnknown; `Undecided` is the service's affair."""
+        if self.failure is not None:
+            raise Unavailable(self.failure, retry_after_secs=5)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.writer.put(Ticket(operation, operation.touches(), future))
+        return await future
+
+    async def read(self, read: Read[T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._run_read, read)
+
+    def _run_read(self, read: Read[T]) -> T:
+        connection: sqlite.SqliteConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite.SqliteConnection(sqlite.connect(self.path, read_only=True), self.clock)
+            self._local.connection = connection
+            self._reader_connections.append(connection)
+        return run_now(read.run(connection))
+
+    def _write(self) -> None:
+        """The writer's thread: it owns its connection and never waits for the event loop."""
+        assert self._loop is not None
+        while (batch := self.writer.take()) is not None:
+            try:
+                results = run_now(self.writer.execute(self.connection, batch))
+            except BackendFailure as failure:
+                self.failure = f"The disk did not keep a commit: {failure}. The server has to start again."
+                log.critical(self.failure)
+                self._loop.call_soon_threadsafe(self._answer, batch, [unknown(batch)])
+                self._loop.call_soon_threadsafe(self._on_fatal, self.failure)
+                return
+            self._loop.call_soon_threadsafe(self._answer, batch, results)
+            self._checkpointer.committed(self.connection.raw)
+
+    def _answer(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
+        tickets = iter(batch)
+        for result in results:
+            if result.committed is not None:
+                self._on_commit(result.committed)
+            for outcome in result.outcomes:
+                future = next(tickets).future
+                if future is None or future.done():
+                    continue
+                if outcome.error is not None:
+                    future.set_exception(outcome.error)
+                else:
+                    future.set_result(outcome.value)
+
+    async def close(self) -> None:
+        """Finish what is queued, then close everything."""
+        self.writer.close()
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        await asyncio.get_running_loop().run_in_executor(None, self._checkpointer.stop)
+        self._readers.shutdown()
+        for connection in self._reader_connections:
+            connection.raw.close()
+        self.connection.raw.close()
+
+
+def _last_stamp(connection: sqlite.SqliteConnection) -> int:
+    """The newest stamp in the store: a clock that stepped back before a restart must not go below."""
+    rows = run_now(connection.rows("last_stamp"))
+    return rows[0][0] or 0

@@ -1,0 +1,292 @@
+"""The one writer: group commit without linger. The batch is whatever queued while the last commit
+ran; idle latency is one commit, under load hundreds of operations share one.
+
+    take -> begin -> load all touches() -> apply() each, in order -> flush -> COMMIT -> answer
+
+The writer is written once: a backend brings the connection and something that drives `execute`
+(a thread for SQLite). It holds no rule and no SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from narrows.clock import Clock
+from narrows.core.records import ApiKey, HeldEvent, Trigger
+from narrows.errors import (
+    InternalError,
+    InvariantViolated,
+    NarrowsError,
+    OutcomeUnknown,
+    Refusal,
+    Unavailable,
+)
+from narrows.storage.backend import BackendFailure, WriteConnection
+from narrows.storage.committed import Committed
+from narrows.storage.lookups import Touch
+from narrows.storage.transaction import Limits, Transaction
+
+log = logging.getLogger("narrows.storage")
+
+#: A batch takes at most so many operations, keys and bytes; one larger operation goes alone.
+MAX_BATCH_OPERATIONS = 256
+MAX_BATCH_TOUCHES = 1_024
+MAX_BATCH_BYTES = 8 << 20
+
+
+class Operation(Protocol):
+    """A change that is asked for: a frozen value. `apply` may run twice, so it only reads and saves."""
+
+    @property
+    def background(self) -> bool: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def touches(self) -> Sequence[Touch]: ...
+
+    def apply(self, tx: Transaction) -> Any: ...
+
+
+class Undecided(Exception):
+    """An operation needs an answer that is worked out outside the writer; it has changed nothing."""
+
+    def __init__(self, questions: Sequence[Any]) -> None:
+        super().__init__(f"{len(questions)} questions")
+        self.questions = tuple(questions)
+
+
+class Ticket(NamedTuple):
+    """An operation in the queue, and who waits for its outcome."""
+
+    operation: Operation
+    touches: Sequence[Touch]
+    future: asyncio.Future[Any] | None
+
+
+class Outcome(NamedTuple):
+    """Of one operation: a value, or an error that is raised to whoever asked."""
+
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Result(NamedTuple):
+    """Of one batch. `committed` is None where nothing was committed."""
+
+    outcomes: list[Outcome]
+    committed: Committed | None
+
+
+class BatchMustSplit(Exception):
+    """The batch as a whole cannot be committed; each operation is tried alone."""
+
+
+class Writer:
+    """Queue, batches and execution. `failpoint` is called with the name of each step (tests)."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        limits: Limits,
+        *,
+        max_queue: int = 20_000,
+        max_queue_bytes: int = 64 << 20,
+        max_batch: int = MAX_BATCH_OPERATIONS,
+        last_stamp: int = 0,
+        failpoint: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        self.clock = clock
+        self.limits = limits
+        self.failpoint = failpoint
+        self.invariant_violations = 0
+        self.clock_step_back_us = 0
+        self._max_queue = max_queue
+        self._max_queue_bytes = max_queue_bytes
+        self._max_batch = max_batch
+        self._last_stamp = last_stamp
+        self._foreground: deque[Ticket] = deque()
+        self._background: deque[Ticket] = deque()
+        self._queued_bytes = 0
+        self._closing = False
+        self._condition = threading.Condition()
+
+    # ---- the queue -------------------------------------------------------------------------
+
+    @property
+    def queue_length(self) -> int:
+        return len(self._foreground) + len(self._background)
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue an operation. Raises Unavailable beyond the bounds: nothing was done."""
+        with self._condition:
+            if self._closing:
+                raise Unavailable("The server is shutting down. Send again in a moment.", retry_after_secs=2)
+            size = ticket.operation.size_bytes
+            if self.queue_length >= self._max_queue or (
+                self._queued_bytes + size > self._max_queue_bytes and self.queue_length
+            ):
+                raise Unavailable("The server's queue is full. Send again in a moment.", retry_after_secs=1)
+            self._queued_bytes += size
+            (self._background if ticket.operation.background else self._foreground).append(ticket)
+            self._condition.notify()
+
+    def take(self) -> list[Ticket] | None:
+        """Block until there is something to do; None when closed and empty."""
+        with self._condition:
+            while not self._foreground and not self._background:
+                if self._closing:
+                    return None
+                self._condition.wait()
+            return self._next_batch()
+
+    def take_now(self) -> list[Ticket]:
+        """The next batch without waiting, perhaps empty."""
+        with self._condition:
+            return self._next_batch()
+
+    def _next_batch(self) -> list[Ticket]:
+        """Whatever is queued, within bounds; background work comes behind, one operation a batch."""
+        batch: list[Ticket] = []
+        touches = size = 0
+        while self._foreground and len(batch) < self._max_batch:
+            ticket = self._foreground[0]
+            touches += len(ticket.touches)
+            size += ticket.operation.size_bytes
+            if batch and (touches > MAX_BATCH_TOUCHES or size > MAX_BATCH_BYTES):
+                break
+            batch.append(self._foreground.popleft())
+        if self._background and (not batch or len(batch) < self._max_batch):
+            batch.append(self._background.popleft())
+        for ticket in batch:
+            self._queued_bytes -= ticket.operation.size_bytes
+        return batch
+
+    def close(self) -> None:
+        """Take nothing new; `take` drains what is queued and then answers None."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+
+    # ---- execution -------------------------------------------------------------------------
+
+    async def execute(self, connection: WriteConnection, batch: Sequence[Ticket]) -> list[Result]:
+        """Run a batch in one commit; where that fails for a race, again; else one at a time."""
+        for _ in range(2):
+            try:
+                return [await self._attempt(connection, batch)]
+            except BatchMustSplit as problem:
+                log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
+                break
+            except BackendFailure as failure:
+                if failure.fatal:
+                    raise
+                if not failure.retry:
+                    return [self._all_failed(batch, failure)]
+        return [result for ticket in batch for result in await self._alone(connection, ticket)]
+
+    async def _alone(self, connection: WriteConnection, ticket: Ticket) -> list[Result]:
+        try:
+            return [await self._attempt(connection, [ticket])]
+        except BatchMustSplit as problem:
+            cause = problem.__cause__ or problem
+            log.error("an operation failed: %s", type(ticket.operation).__name__, exc_info=cause)
+            error = cause if isinstance(cause, NarrowsError) else InternalError("The operation failed.")
+            return [Result([Outcome(error=error)], None)]
+        except BackendFailure as failure:
+            if failure.fatal:
+                raise
+            return [self._all_failed([ticket], failure)]
+
+    def _all_failed(self, batch: Sequence[Ticket], failure: BackendFailure) -> Result:
+        log.error("nothing of a batch of %d was done: %s", len(batch), failure)
+        message = f"The database cannot be written: {failure}. Nothing was done; send again later."
+        return Result([Outcome(error=Unavailable(message, retry_after_secs=5)) for _ in batch], None)
+
+    async def _attempt(self, connection: WriteConnection, batch: Sequence[Ticket]) -> Result:
+        started = self.clock.monotonic()
+        self.failpoint("begin")
+        await connection.begin()
+        try:
+            tx = Transaction(*self._stamp(), self.limits)
+            await self._load(connection, tx, batch)
+            self.failpoint("loaded")
+            outcomes = [self._apply(tx, ticket.operation) for ticket in batch]
+            self.failpoint("applied")
+            await self._flush(connection, tx)
+            self.failpoint("flushed")
+            await connection.commit()
+        except BaseException:
+            await connection.rollback()
+            raise
+        self.failpoint("committed")
+        return Result(outcomes, _committed(tx, len(batch), self.clock.monotonic() - started))
+
+    def _stamp(self) -> tuple[int, int]:
+        """The batch's stamp, which only rises, and the wall clock, which need not."""
+        wall = self.clock.now()
+        self.clock_step_back_us = max(0, self._last_stamp - wall)
+        self._last_stamp = max(self._last_stamp + 1, wall)
+        return self._last_stamp, wall
+
+    async def _load(
+        self, connection: WriteConnection, tx: Transaction, batch: Sequence[Ticket]
+    ) -> None:
+        """Everything that the batch names, then what that leads to, in a fixed order of statements."""
+        touches: Sequence[Touch] = [touch for ticket in batch for touch in ticket.touches]
+        while wanted := tx.missing(touches):
+            for statement in sorted(wanted):
+                tx.loaded(statement, await connection.load(statement, wanted[statement]))
+            touches = list(tx.links())
+        tx.time_out_overdue(int.from_bytes(self.clock.random_bytes(8), "big"))
+
+    def _apply(self, tx: Transaction, operation: Operation) -> Outcome:
+        """Apply one operation. One that was refused has saved nothing, or the batch is given up."""
+        before = tx.changes
+        try:
+            return Outcome(operation.apply(tx))
+        except (Refusal, Undecided) as refusal:
+            if tx.changes != before:
+                self.invariant_violations += 1
+                raise BatchMustSplit("a refused operation had saved something") from refusal
+            return Outcome(error=refusal)
+        except Exception as error:
+            if isinstance(error, InvariantViolated):
+                self.invariant_violations += 1
+            if tx.changes != before:
+                raise BatchMustSplit("an operation failed half-way") from error
+            log.exception("an operation failed: %s", type(operation).__name__)
+            return Outcome(
+                error=error if isinstance(error, NarrowsError) else InternalError("The operation failed.")
+            )
+
+    async def _flush(self, connection: WriteConnection, tx: Transaction) -> None:
+        for write in tx.writes():
+            changed = await connection.write(write.statement, write.rows)
+            self.failpoint(f"wrote {write.statement}")
+            if write.exact and changed != len(write.rows):
+                self.invariant_violations += 1
+                raise BatchMustSplit(f"{write.statement} changed {changed} of {len(write.rows)} rows")
+
+
+def _committed(tx: Transaction, operations: int, commit_secs: float) -> Committed:
+    return Committed(
+        facts=tuple(tx.facts),
+        triggers=tx.changed(Trigger),
+        api_keys=tx.changed(ApiKey),
+        held_events=tx.changed(HeldEvent),
+        operations=operations,
+        now=tx.now,
+        commit_secs=commit_secs,
+    )
+
+
+def unknown(batch: Sequence[Ticket]) -> Result:
+    """What a batch is answered whose commit nobody can tell the outcome of."""
+    message = "The outcome of the commit is unknown. Ask for the trigger before you send again."
+    return Result([Outcome(error=OutcomeUnknown(message)) for _ in batch], None)
