@@ -116,6 +116,8 @@ WEB_ADDRESSES: Final = Rule(
     _read_web_addresses, "addresses such as https://app.example.com, separated by commas, or *"
 )
 
+#: Addresses that somebody on this machine calls localhost; nothing is bound to them by this.
+_HERE: Final = frozenset({"127.0.0.1", "0.0.0.0", "::", "::1"})  # noqa: S104 - compared with, see above
 _RULE, _UNIT, _HELP = "rule", "unit", "help"
 
 
@@ -229,7 +231,7 @@ class Config:
         """The address that callers use: `public_url`, else made from host and port."""
         if self.public_url:
             return self.public_url
-        host = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        host = "localhost" if self.host in _HERE else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 

@@ -1,0 +1,7 @@
+"""`python -m narrows` is the command line."""
+
+from __future__ import annotations
+
+from narrows.cli.main import main
+
+main()

@@ -1,0 +1,62 @@
+"""The command line's table of contents, and its entry. Not here: what the commands do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from narrows.cli import (
+    about,
+    demo,
+    doctor,
+    events,
+    events_open,
+    events_send,
+    keys,
+    projects,
+    serve,
+    store,
+)
+from narrows.cli.exits import MEANINGS
+
+#: Commands add themselves to the group of events when their file is imported.
+EVENTS_FILES = (events, events_open, events_send)
+
+EPILOG = "[bold]Exit codes[/bold]\n" + "\n".join(
+    f"{code:>4d}  {meaning}" for code, meaning in MEANINGS.items()
+)
+
+
+class InOrder(TyperGroup):
+    """The commands in the order in which people meet them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        first = ["dev", "serve", "demo", "events", "keys", "projects"]
+        return first + [name for name in super().list_commands(ctx) if name not in first]
+
+
+app = typer.Typer(
+    name="narrows",
+    cls=InOrder,
+    help="Durable waits. `narrows dev` starts a server, `narrows events wait KEY` waits.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+serve.register(app)
+demo.register(app)
+app.add_typer(events.app, rich_help_panel="Wait and send")
+app.add_typer(keys.app, rich_help_panel="Administer")
+app.add_typer(projects.app, rich_help_panel="Administer")
+store.register(app)
+doctor.register(app)
+about.register(app)
+
+
+def main() -> None:
+    """The entry of the `narrows` command."""
+    app()

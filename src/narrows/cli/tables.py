@@ -1,0 +1,146 @@
+"""How each noun looks to a person: one table of columns per message. Not here: JSON output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from narrows.cli.inputs import duration_text
+from narrows.cli.output import shown
+from narrows.clock import SystemClock
+from narrows.wire import messages
+
+_STYLES: Final = {"waiting": "yellow", "received": "green", "timed_out": "red", "canceled": "magenta"}
+_NEVER_YEAR: Final = 9999
+_PAYLOAD_WIDTH: Final = 60
+
+Column = tuple[str, Callable[[Any], Any]]
+
+
+def _ago(at: datetime | None) -> str:
+    return "" if at is None else f"{duration_text(max(0.0, _age_secs(at)))} ago"
+
+
+def _age_secs(at: datetime) -> float:
+    return SystemClock().now() / 1_000_000 - at.timestamp()
+
+
+def _ends(trigger: messages.Trigger) -> str:
+    if trigger.settled_at is not None:
+        return _ago(trigger.settled_at)
+    if trigger.expires_at.year == _NEVER_YEAR:
+        return "never"
+    return f"in {duration_text(max(0.0, -_age_secs(trigger.expires_at)))}"
+
+
+def _status(trigger: messages.Trigger) -> Text:
+    return Text(trigger.status, style=_STYLES[trigger.status])
+
+
+def _short(value: Any) -> str:
+    if value is msgspec.UNSET:
+        return ""
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _PAYLOAD_WIDTH else text[: _PAYLOAD_WIDTH - 1] + "…"
+
+
+def _key_state(key: messages.ApiKey) -> Text:
+    if key.revoked_at is not None:
+        return Text("revoked", style="red")
+    if key.expires_at is not None and _age_secs(key.expires_at) >= 0:
+        return Text("expired", style="red")
+    if key.expires_at is not None:
+        return Text(f"until {key.expires_at:%Y-%m-%d %H:%M}Z", style="yellow")
+    return Text("in force", style="green")
+
+
+_COLUMNS: Final[dict[Any, tuple[Column, ...]]] = {
+    messages.Trigger: (
+        ("status", _status),
+        ("event key", lambda row: row.event_key),
+        ("opened", lambda row: _ago(row.requested_at)),
+        ("ends / ended", _ends),
+        ("payload", lambda row: _short(row.response_payload)),
+        ("id", lambda row: row.id),
+    ),
+    messages.Held: (
+        ("event key", lambda row: row.event_key),
+        ("held", lambda row: _ago(row.held_at)),
+        ("payload", lambda row: _short(row.payload)),
+        ("id", lambda row: row.id),
+    ),
+    messages.Unmatched: (
+        ("arrived", lambda row: _ago(row.arrived_at)),
+        ("event key", lambda row: row.event_key),
+        ("reason", lambda row: row.reason),
+        ("late", lambda row: "" if row.late_secs is None else duration_text(row.late_secs)),
+        ("detail", lambda row: row.detail or ""),
+    ),
+    messages.Project: (
+        ("id", lambda row: row.id),
+        ("name", lambda row: row.name or ""),
+        ("made", lambda row: _ago(row.created_at)),
+    ),
+    messages.ApiKey: (
+        ("id", lambda row: row.id),
+        ("name", lambda row: row.name or ""),
+        ("project", lambda row: row.project_id or "all (admin)"),
+        ("scopes", lambda row: " ".join(row.scopes)),
+        ("made", lambda row: _ago(row.created_at)),
+        ("state", _key_state),
+    ),
+}
+
+
+def _cell(value: Any) -> Text:
+    return value if isinstance(value, Text) else Text(shown(str(value)))
+
+
+def listing(rows: Sequence[Any], kind: Any) -> RenderableType:
+    """Many of one kind, a line each."""
+    if not rows:
+        return Text("none", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for title, _ in _COLUMNS[kind]:
+        # The key and the id are what people copy: they wrap, and are never cut.
+        table.add_column(title, overflow="fold" if title in ("event key", "id") else "ellipsis")
+    for row in rows:
+        table.add_row(*(_cell(read(row)) for _, read in _COLUMNS[kind]))
+    return table
+
+
+def card(row: msgspec.Struct) -> RenderableType:
+    """One of anything: a line for each of its fields that is set."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name in row.__struct_fields__:
+        value = getattr(row, name)
+        if value is None or value is msgspec.UNSET:
+            continue
+        table.add_row(name, _value(row, name, value))
+    return table
+
+
+def _value(row: msgspec.Struct, name: str, value: Any) -> RenderableType:
+    if isinstance(row, messages.Trigger) and name == "status":
+        return _status(row)
+    if isinstance(value, datetime):
+        return Text("never" if value.year == _NEVER_YEAR else f"{value:%Y-%m-%d %H:%M:%S}Z  ({_when(value)})")
+    if isinstance(value, str):
+        return Text(shown(value))
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return Text(shown("\n".join(value)))
+    return Text(shown(msgspec.json.encode(value).decode()))
+
+
+def _when(at: datetime) -> str:
+    age_secs = _age_secs(at)
+    return f"{duration_text(age_secs)} ago" if age_secs >= 0 else f"in {duration_text(-age_secs)}"
