@@ -7,39 +7,31 @@ Nothing in the package reads a switch of this kind.
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 from typing import Any
+
+from narrows import server
+from narrows.api.settings import ApiSettings
+from narrows.cli.main import main as narrows
 
 ONE_PER_COMMIT = "--one-per-commit"
 
 
 def add_noop() -> None:
-    """The composition root makes its application through `api.app.create_app`."""
-    from narrows import server  # noqa: PLC0415 - patched before the command line starts it
-    from narrows.api import app  # noqa: PLC0415
-    from narrows.api.settings import ApiSettings  # noqa: PLC0415
-
-    create_app = app.create_app
+    """The composition root makes its application with the route that only a benchmark has."""
+    create_app = server.create_app
 
     def with_noop(service: Any, settings: ApiSettings | None = None) -> Any:
         return create_app(service, replace(settings or ApiSettings(), bench_noop=True))
 
-    app.create_app = with_noop
-    if hasattr(server, "create_app"):
-        server.create_app = with_noop
+    server.create_app = with_noop
 
 
 def one_per_commit() -> None:
     """Every operation in a commit of its own, on the same writer."""
-    from narrows.storage.writer import Writer  # noqa: PLC0415
-
-    make = Writer.__init__
-
-    def with_batches_of_one(self: Writer, *positional: Any, **named: Any) -> None:
-        make(self, *positional, **{**named, "max_batch": 1})
-
-    Writer.__init__ = with_batches_of_one  # type: ignore[method-assign]
+    server.run = functools.partial(server.run, max_batch=1)
 
 
 def main() -> None:
@@ -47,8 +39,6 @@ def main() -> None:
     if ONE_PER_COMMIT in sys.argv:
         sys.argv.remove(ONE_PER_COMMIT)
         one_per_commit()
-    from narrows.cli.main import main as narrows  # noqa: PLC0415
-
     narrows()
 
 
