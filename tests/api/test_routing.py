@@ -201,4 +201,4 @@ def test_every_route_has_a_summary_and_a_known_scope() -> None:
     for route in ROUTES:
         assert route.summary, route
         assert route.scope == PUBLIC or route.scope in SCOPES
-        assert "*" != route.scope
+        assert route.scope != "*"

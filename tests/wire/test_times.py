@@ -29,7 +29,8 @@ def test_offsets_and_long_fractions_are_understood() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "2026-11-23", "2026-11-23T20:40:44", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+23:59x", "1"]
+    "text",
+    ["", "2026-11-23", "2026-11-23T20:40:44", "2026-13-01T00:00:00Z", "0001-01-01T00:00:00+23:59x", "1"],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):

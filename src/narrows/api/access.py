@@ -10,11 +10,12 @@ import msgspec
 from narrows.api import bodies, idempotency, render, replies
 from narrows.api.auth import DEV_CREDENTIAL, SCOPES
 from narrows.api.call import Call
-from narrows.api.checks import check_event_key, check_plain, check_project_id
+from narrows.api.checks import check_plain
 from narrows.api.keys import SECRET_BYTES, hash_secret, make_key, make_key_id, make_token
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core import records
+from narrows.core.keys import check_key, check_project_id
 from narrows.errors import Forbidden, InvalidRequest
 from narrows.operations import reads
 from narrows.operations.access import (
@@ -149,7 +150,7 @@ async def rotate_api_key(call: Call) -> Reply:
     """Replace an API key by a new one with the same scopes."""
     body = await bodies.decode(call, bodies.ROTATE_API_KEY)
     project_id = await _named_project(call)
-    old = await call.service.read(reads.GetApiKey(call.param))
+    old = await call.service.read(reads.GetApiKey(api_key_id=call.param))
     if old is not None and project_id in (None, old.project_id):
         # The new key carries the old one's scopes: nobody gains any by rotating somebody else's key.
         _check_grant(call, msgspec.json.decode(old.scopes, type=list[str]))
@@ -180,7 +181,7 @@ async def create_stream_token(call: Call) -> Reply:
             project_id=await call.project(body.project_id),
             token_hash=hash_secret(token),
             entropy=call.entropy(),
-            event_key=None if body.event_key is None else check_event_key(body.event_key),
+            event_key=None if body.event_key is None else check_key(body.event_key),
             trigger_id=body.trigger_id,
         )
     )

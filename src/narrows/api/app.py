@@ -35,7 +35,7 @@ SSE = {"media_type": "text/event-stream", "stream": True, "query": ("project_id"
 SECRET, TEXT, HTML = {"secret_path": True}, {"media_type": "text/plain"}, {"media_type": "text/html"}
 
 
-def _row(  # noqa: PLR0917 -- the columns of the table, in order
+def _row(
     method: str,
     pattern: str,
     endpoint: Endpoint,
@@ -108,6 +108,8 @@ class Api:
         self.streams = stream.Streams(service, settings)
         self.pages: dict[str, bytes] = {}
         self.stopping = False
+        #: The roles of this process, for readiness and the metrics; the composition root sets it.
+        self.engine: Any = None
         self._router = Router(self.routes)
         self._origins = Origins(settings)
         self._request_ids = RequestIds(service.clock)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from narrows.api.checks import check_project_id
 from narrows.api.keys import hash_secret, key_id_of
 from narrows.api.routing import PUBLIC, Route
+from narrows.core.keys import check_project_id
 from narrows.core.records import ApiKey, StreamToken
 from narrows.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from narrows.operations import reads
@@ -160,7 +160,7 @@ class Authenticator:
         if known is not None and clock.monotonic() - known.read_at < FRESH_SECS:
             return known
         asked_at = clock.monotonic()
-        api_key: ApiKey | None = await self._service.read(reads.GetApiKey(key_id))
+        api_key: ApiKey | None = await self._service.read(reads.GetApiKey(api_key_id=key_id))
         if self._cache.get(key_id) is not known:
             return self._cache.get(key_id)  # the feed was faster than this read, and is never older
         if api_key is None:
@@ -209,7 +209,7 @@ class Authenticator:
             await self._service.perform(
                 CreateProject(actor=DEV, id=project_id, name=None, entropy=call.entropy(), exist_ok=True)
             )
-        elif await self._service.read(reads.GetProject(project_id)) is None:
+        elif await self._service.read(reads.GetProject(project_id=project_id)) is None:
             raise _unknown_project()
         if len(self._projects) >= MAX_CACHED:
             self._projects.clear()

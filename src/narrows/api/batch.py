@@ -11,10 +11,11 @@ import msgspec
 
 from narrows.api import bodies, idempotency, problems, render, replies
 from narrows.api.call import Call, too_large
-from narrows.api.checks import check_event_key, check_plain
+from narrows.api.checks import check_plain
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.api.settings import BODY_LIMIT_BYTES
+from narrows.core.keys import check_key
 from narrows.errors import InvalidRequest, NarrowsError, NotFound, Refusal, status_of
 from narrows.operations import reads
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
@@ -67,7 +68,7 @@ def _check(item: bodies.BatchItemBody) -> BatchEvent | Refusal:
         if not isinstance(item.payload, msgspec.UnsetType) and len(bytes(item.payload)) > BODY_LIMIT_BYTES:
             return too_large(BODY_LIMIT_BYTES)
         return BatchEvent(
-            event_key=check_event_key(item.event_key),
+            event_key=check_key(item.event_key),
             payload=bodies.payload_text(item.payload),
             hold_secs=item.hold_secs,
             event_id=check_plain(item.event_id, "event_id"),
@@ -114,7 +115,9 @@ async def _replay(call: Call, outcome: Replayed) -> Reply:
             continue
         again: Outcome
         try:
-            found = await call.service.read(reads.GetTriggerById(record.project_id, item.trigger_id))
+            found = await call.service.read(
+                reads.GetTriggerById(project_id=record.project_id, trigger_id=item.trigger_id)
+            )
             again = TriggerOutcome(found, item.status)
         except NotFound as error:
             again = error

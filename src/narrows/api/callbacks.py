@@ -8,6 +8,7 @@ from narrows.api.keys import hash_secret
 from narrows.api.render import trigger
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
+from narrows.operations.base import NO_ANSWERS
 from narrows.operations.events import SendToCallback
 from narrows.wire import messages
 from narrows.wire.payloads import compact
@@ -31,7 +32,12 @@ async def send_to_callback(call: Call) -> Reply:
     body = await call.body()
     payload = compact(body, "body") if body and not body.isspace() else None
     outcome = await call.service.perform(
-        SendToCallback(token_hash=hash_secret(call.param), payload=payload, entropy=call.entropy())
+        SendToCallback(
+            token_hash=hash_secret(call.param),
+            payload=payload,
+            entropy=call.entropy(),
+            answers=NO_ANSWERS,
+        )
     )
     shown = trigger(outcome.trigger)
     return 200, encode(

@@ -1,5 +1,6 @@
-"""Small checks of what a request names: keys, prefixes, projects, page sizes. Each raises
-InvalidRequest with a sentence that says what to send instead. Payloads: `wire/payloads.py`."""
+"""Small checks of what a request names: texts, tags, page sizes. Each raises
+InvalidRequest with a sentence that says what to send instead. Keys and projects: `core/keys.py`;
+payloads: `wire/payloads.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,6 @@ from typing import Final
 
 from narrows.errors import InvalidRequest
 
-MAX_EVENT_KEY_BYTES: Final = 512
 MAX_PAGE: Final = 100
 DEFAULT_PAGE: Final = 50
 MAX_TAGS: Final = 50
@@ -16,26 +16,6 @@ MAX_TAG_LENGTH: Final = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}", re.ASCII)
-
-
-def check_event_key(key: str, what: str = "event key") -> str:
-    """1 to 512 bytes of UTF-8 without control characters."""
-    if not key:
-        raise InvalidRequest(f"The {what} is empty; it needs 1 to {MAX_EVENT_KEY_BYTES} bytes.")
-    if len(key) * 4 > MAX_EVENT_KEY_BYTES and len(key.encode()) > MAX_EVENT_KEY_BYTES:
-        raise InvalidRequest(
-            f"The {what} is over {MAX_EVENT_KEY_BYTES} bytes of UTF-8; choose a shorter one."
-        )
-    if not key.isprintable() and _CONTROL.search(key):
-        raise InvalidRequest(f"The {what} holds a control character; leave out bytes below 0x20 and 0x7F.")
-    return key
-
-
-def check_project_id(project_id: str) -> str:
-    """The form only; whether there is such a project is asked elsewhere."""
-    if not project_id or len(project_id) > 200 or _CONTROL.search(project_id):
-        raise InvalidRequest("project_id needs 1 to 200 characters, none of them a control character.")
-    return project_id
 
 
 def check_plain(text: str | None, what: str) -> str | None:

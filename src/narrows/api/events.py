@@ -3,18 +3,21 @@ operations. By id: `triggers.py`; streams: `stream.py`."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from narrows.api import bodies, idempotency, render, replies
 from narrows.api.call import Call
-from narrows.api.checks import check_event_key, check_plain, check_tags, choice
+from narrows.api.checks import check_plain, check_tags, choice
 from narrows.api.keys import SECRET_BYTES, hash_secret, make_token
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core import records
+from narrows.core.keys import check_key
 from narrows.core.states import SourceType, TriggerStatus, TriggerType
 from narrows.errors import InvalidRequest
 from narrows.operations import reads
+from narrows.operations.answers import compile_schema
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
 from narrows.operations.events import SendEvent
 from narrows.operations.idempotency import Kept
@@ -85,7 +88,7 @@ async def list_triggers(call: Call) -> Reply:
 
 def _key_of_query(call: Call, name: str) -> str | None:
     key = call.query.get(name)
-    return check_event_key(key, name) if key else None
+    return check_key(key, name) if key else None
 
 
 async def open_trigger(call: Call) -> Reply:
@@ -97,17 +100,20 @@ async def open_trigger(call: Call) -> Reply:
             "the stream or the long poll of the wait instead."
         )
     check_tags(body.tags)
+    expected_schema = bodies.payload_text(body.expected_schema, "expected_schema")
+    if expected_schema is not None:
+        await asyncio.to_thread(compile_schema, expected_schema)  # refuses one that cannot be used
     token = make_token(call.service.clock.random_bytes(SECRET_BYTES)) if body.callback_url else None
     operation = OpenTrigger(
         actor=call.credential.actor,
         project_id=await call.project(body.project_id),
-        event_key=check_event_key(body.event_key),
+        event_key=check_key(body.event_key),
         timeout_secs=body.timeout_secs,
         entropy=call.entropy(),
         request_payload=bodies.payload_text(body.request_payload, "request_payload"),
         name=check_plain(body.name, "name"),
         tags=encode(body.tags).decode() if body.tags else None,
-        expected_schema=bodies.payload_text(body.expected_schema, "expected_schema"),
+        expected_schema=expected_schema,
         callback_token_hash=None if token is None else hash_secret(token),
         if_waiting=body.if_waiting,
     )
@@ -130,13 +136,13 @@ def _keep_secret(outcome: TriggerOutcome) -> Kept:
 
 async def get_stats(call: Call) -> Reply:
     """Count the triggers of a project by status."""
-    counters = await call.service.read(reads.GetStats(await call.project()))
+    counters = await call.service.read(reads.GetStats(project_id=await call.project()))
     return 200, encode(render.stats(counters))
 
 
 async def get_trigger(call: Call) -> Reply:
     """Get the waiting trigger of a key, else the newest."""
-    found = await call.service.read(reads.GetTrigger(await call.project(), call.param))
+    found = await call.service.read(reads.GetTrigger(project_id=await call.project(), event_key=call.param))
     return await replies.trigger(call, found)
 
 
@@ -208,8 +214,7 @@ async def send_prefix(call: Call) -> Reply:
         scope_hash=None if key is None else idempotency.scope_hash(call, key),
         body_hash=None if key is None else idempotency.body_hash(call),
     )
-    with idempotency.claim(call):
-        outcome = await call.service.send_prefix(operation)
+    outcome = await call.service.send_prefix(operation)
     if outcome.replayed:
         call.extra_headers.append(idempotency.REPLAYED)
     return 200, encode(
@@ -244,9 +249,9 @@ async def purge(call: Call) -> Reply:
 
 async def explain(call: Call) -> Reply:
     """Explain why a wait did or did not fire."""
-    event_key = check_event_key(call.query.get("event_key", ""))
+    event_key = check_key(call.query.get("event_key", ""))
     project_id = await call.project()
-    found = await call.service.read(reads.Explain(project_id, event_key))
+    found = await call.service.read(reads.Explain(project_id=project_id, event_key=event_key))
     trigger = found.trigger
     return 200, encode(
         messages.Explanation(

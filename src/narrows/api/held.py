@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from narrows.api import render, replies
 from narrows.api.call import Call
-from narrows.api.checks import check_event_key
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
+from narrows.core.keys import check_key
 from narrows.operations import reads
 from narrows.operations.events import DeleteHeldEvent
 from narrows.wire import messages
@@ -52,4 +52,4 @@ async def list_unmatched_events(call: Call) -> Reply:
 
 def _event_key(call: Call) -> str | None:
     key = call.query.get("event_key")
-    return check_event_key(key, "event_key") if key else None
+    return check_key(key, "event_key") if key else None

@@ -1,8 +1,8 @@
 """Idempotency keys: the header, the scope, what is kept of a reply, and its repeat.
 
 The record is written in the operation's own commit (`operations/idempotency.py`); here is only what
-HTTP knows of it. Only 2xx are kept, a secret never: the repeat of a reply with one is 409 and names
-what was made.
+HTTP knows of it. Only 2xx are kept, a secret never: the operation refuses the repeat of a reply with
+one and names what was made.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from narrows.api import replies
 from narrows.errors import Conflict, InvalidRequest
 from narrows.operations import reads
+from narrows.operations.access import HOST_PROJECT
 from narrows.operations.base import Replayed, TriggerOutcome
 from narrows.operations.idempotency import Idempotent, Kept
 
@@ -80,12 +81,6 @@ class InFlight:
             self._scopes.discard(scope)
 
 
-def claim(call: Call) -> AbstractContextManager[None]:
-    """For an operation that keeps its own record: no second one under the key meanwhile."""
-    key = read_key(call)
-    return nullcontext() if key is None else call.api.in_flight.claim(scope_hash(call, key))
-
-
 async def perform(call: Call, operation: Any, keep: Callable[[Any], Kept]) -> Any:
     """Perform the operation; with a key, once: then the outcome of a repeat is a Replayed."""
     key = read_key(call)
@@ -96,7 +91,7 @@ async def perform(call: Call, operation: Any, keep: Callable[[Any], Kept]) -> An
         return await call.service.perform(
             Idempotent(
                 operation=operation,
-                project_id=call.project_id,
+                project_id=call.project_id or HOST_PROJECT,
                 scope_hash=scope,
                 body_hash=body_hash(call),
                 keep=keep,
@@ -111,14 +106,11 @@ def keep_trigger(outcome: TriggerOutcome) -> Kept:
 
 async def replay(call: Call, record: IdempotencyRecord) -> Reply:
     """The reply of a repeat."""
-    if record.secret_id is not None:
-        raise Conflict(
-            f"This request was done already and made {record.secret_id}; its secret was shown once and "
-            "cannot be shown again. Make another one under a new Idempotency-Key."
-        )
     call.extra_headers.append(REPLAYED)
     if record.trigger_id is not None:
-        trigger = await call.service.read(reads.GetTriggerById(record.project_id, record.trigger_id))
+        trigger = await call.service.read(
+            reads.GetTriggerById(project_id=record.project_id, trigger_id=record.trigger_id)
+        )
         return await replies.trigger(call, trigger, record.status)
     return record.status, (record.reply or "{}").encode()
 

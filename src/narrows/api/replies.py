@@ -32,17 +32,19 @@ async def trigger_message(
 ) -> messages.Trigger:
     """One trigger, complete."""
     if _lacks_body(record):
-        (record,) = await service.read(reads.LoadBodies((record,)))
+        (record,) = await service.read(reads.LoadBodies(triggers=(record,)))
     schema = None
     if record.expected_schema_id is not None:
-        schema = await service.read(reads.LoadSchema(record.project_id, record.expected_schema_id))
+        schema = await service.read(
+            reads.LoadSchema(project_id=record.project_id, payload_id=record.expected_schema_id)
+        )
     return render.trigger(record, schema, callback_url)
 
 
 async def trigger_messages(service: Service, found: Sequence[Trigger]) -> list[messages.Trigger]:
     """Many triggers, complete, their bodies loaded by one read."""
     if any(map(_lacks_body, found)):
-        found = await service.read(reads.LoadBodies(tuple(found)))
+        found = await service.read(reads.LoadBodies(triggers=tuple(found)))
     return [
         render.trigger(record)
         if record.expected_schema_id is None

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-from narrows.api.checks import check_event_key
 from narrows.api.settings import BODY_LIMIT_BYTES
+from narrows.core.keys import check_key
 from narrows.errors import InvalidRequest, MethodNotAllowed, NotFound
 
 #: The scope of a route that needs no credential.
@@ -116,8 +116,11 @@ class Router:
             if route.method in methods:
                 raise ValueError(f"two routes for {route.method} {route.pattern}")
             methods[route.method] = route
-        # The most specific first: a longer head, then a longer tail.
-        self._patterns = sorted(patterns.values(), key=lambda each: (-len(each.head), -len(each.tail)))
+        # The most specific first: a longer head, then a longer tail; apart by their first two words,
+        # so that a send looks at the patterns under /v1/events only.
+        self._families: dict[str, list[_Pattern]] = {}
+        for pattern in sorted(patterns.values(), key=lambda each: (-len(each.head), -len(each.tail))):
+            self._families.setdefault(_family(pattern.head), []).append(pattern)
 
     def match(self, method: str, raw_path: bytes) -> tuple[Route, str]:
         """The route and its parameter ("" where it has none). Raises 400, 404 and 405."""
@@ -132,7 +135,7 @@ class Router:
             route = _choose(words, method)
             if route is not None:
                 return route, ""
-        for pattern in self._patterns:
+        for pattern in self._families.get(_family(path), ()):
             raw = pattern.find(path)
             if raw is not None:
                 route = _choose(pattern.routes, method)
@@ -142,6 +145,11 @@ class Router:
         if words is not None:
             raise WrongMethod(method, _allowed(words))
         raise NotFound("There is no such path; GET /openapi.json lists all of them.")
+
+
+def _family(path: str) -> str:
+    """`/v1/events` of `/v1/events/...`, `/h` of `/h/...`."""
+    return path[: path.find("/", 4)] if path.startswith("/v1/") else path[: path.find("/", 1)]
 
 
 def _choose(methods: dict[str, Route], method: str) -> Route | None:
@@ -162,7 +170,7 @@ def _allowed(methods: dict[str, Route]) -> set[str]:
 def _decode(raw: str, name: str) -> str:
     text = percent_decode(raw) if "%" in raw else raw
     what = SPANNING.get(name)
-    return text if what is None else check_event_key(text, what)
+    return text if what is None else check_key(text, what)
 
 
 def percent_decode(raw: str) -> str:

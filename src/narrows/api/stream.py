@@ -259,14 +259,16 @@ async def _find_by_key(call: Call, project_id: str) -> str:
     trigger_id = call.credential.trigger_id or _last_event(call)[0]
     if trigger_id is not None:
         try:
-            found = await call.service.read(reads.GetTriggerById(project_id, trigger_id))
+            found = await call.service.read(
+                reads.GetTriggerById(project_id=project_id, trigger_id=trigger_id)
+            )
         except NotFound:
             found = None
         if found is not None and found.event_key == call.param:
             return trigger_id
         if call.credential.trigger_id is not None:
             raise NotFound("This stream token is for another trigger.")
-    found = await call.service.read(reads.GetTrigger(project_id, call.param))
+    found = await call.service.read(reads.GetTrigger(project_id=project_id, event_key=call.param))
     return str(found.id)
 
 
@@ -280,7 +282,9 @@ async def _serve(call: Call, trigger_id: str) -> Reply | None:
     streams = call.api.streams
     stream = streams.open(trigger_id, call)
     try:
-        found = await call.service.read(reads.GetTriggerById(call.project_id, trigger_id))
+        found = await call.service.read(
+            reads.GetTriggerById(project_id=call.project_id, trigger_id=trigger_id)
+        )
         last_id, seen = _last_event(call)
         if last_id != trigger_id or seen > found.version:
             seen = 0

@@ -32,7 +32,9 @@ async def get_trigger(call: Call) -> Reply:
 
 
 async def _read(call: Call, project_id: str) -> records.Trigger:
-    found: records.Trigger = await call.service.read(reads.GetTriggerById(project_id, call.param))
+    found: records.Trigger = await call.service.read(
+        reads.GetTriggerById(project_id=project_id, trigger_id=call.param)
+    )
     return found
 
 
