@@ -140,6 +140,10 @@ def finish(work: Callable[[], Outcome], after_interrupt: list[str] | None = None
         # `narrows events list | head`: whoever read has enough. Python would complain at exit.
         sys.stderr.close()
         raise typer.Exit(Exit.OK) from None
+    except OSError as error:
+        # A port in use, a folder that cannot be written: the system's own sentence says what.
+        output.complain(str(error))
+        raise typer.Exit(Exit.UNEXPECTED) from None
     if outcome:
         raise typer.Exit(outcome)
 
