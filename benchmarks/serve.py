@@ -11,8 +11,10 @@ import functools
 import sys
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 from narrows import server
+from narrows.api.app import create_app
 from narrows.api.settings import ApiSettings
 from narrows.cli.main import main as narrows
 
@@ -21,17 +23,15 @@ ONE_PER_COMMIT = "--one-per-commit"
 
 def add_noop() -> None:
     """The composition root makes its application with the route that only a benchmark has."""
-    create_app = server.create_app
-
     def with_noop(service: Any, settings: ApiSettings | None = None) -> Any:
         return create_app(service, replace(settings or ApiSettings(), bench_noop=True))
 
-    server.create_app = with_noop
+    mock.patch.object(server, "create_app", with_noop).start()
 
 
 def one_per_commit() -> None:
     """Every operation in a commit of its own, on the same writer."""
-    server.run = functools.partial(server.run, max_batch=1)
+    mock.patch.object(server, "run", functools.partial(server.run, max_batch=1)).start()
 
 
 def main() -> None:
