@@ -67,6 +67,7 @@ class AsyncClient:
     send_batch = async_call(calls.send_batch)
     send_prefix = async_call(calls.send_prefix)
     send_to_callback = async_call(calls.send_to_callback)
+    show_callback = async_call(calls.show_callback)
     hold = async_call(calls.hold)
     cancel = async_call(calls.cancel)
     extend = async_call(resolving.extend)
@@ -92,6 +93,7 @@ class AsyncClient:
     ready = async_call(calls.ready)
     metrics = async_call(calls.metrics)
     openapi = async_call(calls.openapi)
+    reference = async_call(calls.reference)
 
     async def perform(self, plan: Plan[R]) -> R:
         """Perform any plan: every method above is this over a function of `calls`."""

@@ -24,6 +24,14 @@ FIRST_PAUSE_SECS = 0.1
 LONGEST_PAUSE_SECS = 5.0
 
 
+class OutOfTime(Exception):
+    """The caller's own time is over before another try could be made; `error` is why it is needed."""
+
+    def __init__(self, error: NarrowsError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Failure(NamedTuple):
     """An answer that is no result. `not_done`: the server has certainly changed nothing."""
 
@@ -75,8 +83,8 @@ def request_of(call: Call[Any], conditions: Conditions) -> Request:
 def attempt(
     call: Call[R], conditions: Conditions, *, retry_secs: float | None = None, until: float = float("inf")
 ) -> Generator[Step, Any, R]:
-    """Send `call` until it is answered. Gives up `retry_secs` after the first failure, and when
-    `conditions.pace.monotonic()` reaches `until`."""
+    """Send `call` until it is answered. Gives up `retry_secs` after the first failure, and with
+    OutOfTime when `conditions.pace.monotonic()` would reach `until`."""
     request = request_of(call, conditions)
     budget_secs = conditions.retry_secs if retry_secs is None else retry_secs
     trouble = Trouble(conditions, budget_secs)
@@ -94,9 +102,10 @@ def attempt(
         may_repeat = outcome.not_done or call.repeat is not Repeat.NEVER
         in_flight_secs = call.answer_secs if isinstance(outcome.error, Conflict) else 0.0
         pause_secs = trouble.pause_secs(outcome.error, in_flight_secs)
-        too_late = pause_secs is not None and conditions.pace.monotonic() + pause_secs >= until
-        if not (outcome.worth_repeating and may_repeat) or pause_secs is None or too_late:
+        if not (outcome.worth_repeating and may_repeat) or pause_secs is None:
             raise outcome.error
+        if conditions.pace.monotonic() + pause_secs >= until:
+            raise OutOfTime(outcome.error)
         yield Pause(pause_secs)
 
 

@@ -40,11 +40,10 @@ class EventParser:
         if self._at_start:
             self._at_start = False
             text = text.removeprefix("\ufeff")
-        if self._skip_lf and text:
-            self._skip_lf = False
+        if self._skip_lf:
             text = text.removeprefix("\n")
         # A CR at the very end ends its line at once; the LF that may follow is then skipped.
-        self._skip_lf = text.endswith("\r") or (self._skip_lf and not text)
+        self._skip_lf = text.endswith("\r")
         *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         for line in lines:
             self._partial.append(line)

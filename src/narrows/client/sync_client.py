@@ -71,6 +71,7 @@ class Client:
     send_batch = sync_call(calls.send_batch)
     send_prefix = sync_call(calls.send_prefix)
     send_to_callback = sync_call(calls.send_to_callback)
+    show_callback = sync_call(calls.show_callback)
     hold = sync_call(calls.hold)
     cancel = sync_call(calls.cancel)
     extend = sync_call(resolving.extend)
@@ -96,6 +97,7 @@ class Client:
     ready = sync_call(calls.ready)
     metrics = sync_call(calls.metrics)
     openapi = sync_call(calls.openapi)
+    reference = sync_call(calls.reference)
 
     def perform(self, plan: Plan[R]) -> R:
         """Perform any plan: every method above is this over a function of `calls`."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from narrows.client import calls
-from narrows.client.attempts import attempt
+from narrows.client.attempts import OutOfTime, attempt
 from narrows.client.steps import Conditions, Step
-from narrows.errors import ConnectionFailed, LimitReached, NarrowsError, OutcomeUnknown, Unavailable
+from narrows.errors import NarrowsError
 from narrows.wire.messages import Trigger
 
 #: How long one poll stays open. Under the idle limits of common proxies (60 s).
 POLL_SECS = 30
-#: What the answer of a poll may take beyond its own time.
-POLL_GRACE_SECS = 10.0
+#: A trigger that the caller holds in his hand is looked at once, however little time he gives.
+ONE_LOOK_SECS = 1.0
 
 
 class StillWaiting(NarrowsError, TimeoutError):
@@ -28,7 +28,7 @@ class StillWaiting(NarrowsError, TimeoutError):
 
     def __init__(self, trigger: Trigger, timeout_secs: float) -> None:
         super().__init__(
-            f"{trigger.event_key} is still waiting after {timeout_secs:g} s; the wait is open, call wait again to go on."
+            f"{trigger.event_key} was still waiting after {timeout_secs:g} s; the wait is open; call wait again to go on."
         )
         self.trigger = trigger
 
@@ -44,25 +44,21 @@ class Wait:
     def steps(self, conditions: Conditions) -> Generator[Step, Any, Trigger]:
         now = conditions.pace.monotonic
         until = math.inf if self.timeout_secs is None else now() + self.timeout_secs
-        if isinstance(self.event_key, Trigger):
-            trigger, retry_secs = self.event_key, conditions.retry_secs
+        known, retry_secs = self.event_key, conditions.retry_secs
+        if isinstance(known, Trigger):
+            trigger = known
+            until = max(until, now() + ONE_LOOK_SECS)
         else:
-            trigger = yield from calls.get(self.event_key, trigger_id=self.trigger_id).steps(conditions)
+            trigger = yield from calls.get(known, trigger_id=self.trigger_id).steps(conditions)
             retry_secs = conditions.reconnect_secs
         while trigger.status == "waiting":
             if now() >= until:
                 raise StillWaiting(trigger, self.timeout_secs or 0)
             poll_secs = max(1, math.ceil(min(POLL_SECS, until - now())))
-            poll = replace(
-                calls.wait_once(trigger_id=trigger.id, timeout_secs=poll_secs),
-                answer_secs=poll_secs + POLL_GRACE_SECS,
-            )
-            started = now()
+            poll = calls.wait_once(trigger_id=trigger.id, timeout_secs=poll_secs)
             try:
                 trigger = yield from attempt(poll, conditions, retry_secs=retry_secs, until=until)
-            except (ConnectionFailed, LimitReached, OutcomeUnknown, Unavailable):
-                if until == math.inf or now() - started + 1 < min(retry_secs, until - started):
-                    raise
+            except OutOfTime:
                 raise StillWaiting(trigger, self.timeout_secs or 0) from None
             retry_secs = conditions.reconnect_secs
         return trigger

@@ -17,9 +17,10 @@ from narrows.client.calls.events import (
     send_batch,
     send_prefix,
     send_to_callback,
+    show_callback,
     unmatched_events,
 )
-from narrows.client.calls.server import live, metrics, openapi, ready, version
+from narrows.client.calls.server import live, metrics, openapi, ready, reference, version
 from narrows.client.calls.triggers import (
     cancel,
     create_callback_url,
@@ -54,12 +55,14 @@ __all__ = [
     "openapi",
     "purge",
     "ready",
+    "reference",
     "revoke_api_key",
     "rotate_api_key",
     "send",
     "send_batch",
     "send_prefix",
     "send_to_callback",
+    "show_callback",
     "stats",
     "unmatched_events",
     "version",

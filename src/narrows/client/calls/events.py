@@ -140,18 +140,27 @@ def send_to_callback(callback_url: str, payload: Any = UNSET) -> Call[messages.C
 
     Raises Conflict if its trigger is settled otherwise, NotFound if there is no such address.
     """
-    path = urlsplit(callback_url).path
-    token = path.rpartition("/h/")[2]
-    if not token or "/h/" not in path:
-        raise InvalidRequest("This is no callback URL; it ends in /h/ and a token.")
     encoded = encode_payload(payload)
     return Call(
         method="POST",
-        path=f"/h/{encode_segment(token)}",
+        path=_path_of_callback(callback_url),
         body=None if encoded is UNSET else bytes(encoded),
         reply=messages.CallbackReceipt,
         repeat=Repeat.SAFE,  # bound to one trigger, like a send by id
     )
+
+
+def show_callback(callback_url: str) -> Call[messages.CallbackAddress]:
+    """What someone sees who opens a callback URL: it does nothing."""
+    return Call(method="GET", path=_path_of_callback(callback_url), reply=messages.CallbackAddress)
+
+
+def _path_of_callback(callback_url: str) -> str:
+    """The URL is a secret, so it is not repeated in the error."""
+    before, _, token = urlsplit(callback_url).path.rpartition("/")
+    if not token or not before.endswith("/h"):
+        raise InvalidRequest("This is no callback URL; it ends in /h/ and a token.")
+    return f"/h/{encode_segment(token)}"
 
 
 def held_events(

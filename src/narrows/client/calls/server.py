@@ -13,9 +13,9 @@ def version() -> Call[messages.Version]:
     return Call(method="GET", path="/version", reply=messages.Version)
 
 
-def live() -> Call[dict[str, Any]]:
+def live() -> Call[messages.Health]:
     """Whether the process answers at all."""
-    return Call(method="GET", path="/livez", reply=dict[str, Any])
+    return Call(method="GET", path="/livez", reply=messages.Health)
 
 
 def ready() -> Call[messages.Health]:
@@ -35,3 +35,8 @@ def metrics() -> Call[str]:
 def openapi() -> Call[dict[str, Any]]:
     """The OpenAPI description of the server's API."""
     return Call(method="GET", path="/openapi.json", reply=dict[str, Any])
+
+
+def reference() -> Call[str]:
+    """The page that shows the server's API to people, as HTML."""
+    return Call(method="GET", path="/docs", reply=str)
