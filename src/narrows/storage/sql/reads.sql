@@ -267,7 +267,7 @@ limit 1 offset :looked_at
 -- name: settled_triggers
 -- What purge and retention may delete: settled before, and its root has ended.
 select t.id from triggers as t
-where t.project_id = :project_id and t.id > :after_id and t.id < :before_id
+where t.project_id = :project_id and t.id > :after_id and t.id <= :last_id
   and t.status <> 'waiting' and t.settled_at < :settled_before
   and not exists (select 1 from roots as r
                   where r.project_id = t.project_id and r.id = t.root_id and r.ended_at is null)
@@ -377,8 +377,10 @@ where u.project_id = :project_id and u.event_key >= :event_key
 
 -- name: unmatched_by_key
 -- Which of these keys an event came for in vain, and when the last one did.
-select i.event_key, (select max(u.arrived_at) from unmatched_events as u
-                     where u.project_id = i.project_id and u.event_key = i.event_key) as arrived_at
+select i.event_key, (select u.arrived_at from unmatched_events as u
+                     where u.project_id = i.project_id and u.event_key = i.event_key
+                     order by u.id desc
+                     limit 1) as arrived_at
 from @input(project_id text, event_key text) as i
 where exists (select 1 from unmatched_events as u
               where u.project_id = i.project_id and u.event_key = i.event_key)

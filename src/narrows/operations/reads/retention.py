@@ -1,0 +1,81 @@
+"""What purge and retention may delete. They only find it; the deleting is an operation's, in bounded
+commits, each of which looks again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from narrows.core.ids import first_id_at
+from narrows.storage.backend import Reader, Row
+
+#: One look at settled triggers goes over so many rows at most.
+LOOK: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class SettledTriggers:
+    """Ids in order, from `after_id` on, of triggers that were settled before a moment and whose root
+    has ended. With them the id that was looked at last, None once there is nothing beyond."""
+
+    project_id: str
+    settled_before: int
+    after_id: str
+    limit: int
+
+    async def run(self, reader: Reader) -> tuple[list[str], str | None]:
+        # A trigger is settled after it was requested, and its id is made from that time.
+        end = first_id_at(self.settled_before)
+        scope: dict[str, Any] = {"project_id": self.project_id, "after_id": self.after_id}
+        rows = await reader.rows("settled_ceiling", **scope, before_id=end, looked_at=LOOK - 1)
+        ceiling: str | None = rows[0][0] if rows else None
+        rows = await reader.rows(
+            "settled_triggers",
+            **scope,
+            last_id=ceiling or end,
+            settled_before=self.settled_before,
+            most=self.limit,
+        )
+        ids = [row[0] for row in rows]
+        return ids, ids[-1] if len(ids) >= self.limit else ceiling
+
+
+@dataclass(frozen=True, slots=True)
+class CountSettled:
+    """How many `SettledTriggers` would find in all."""
+
+    project_id: str
+    settled_before: int
+
+    async def run(self, reader: Reader) -> int:
+        rows = await reader.rows(
+            "count_settled",
+            project_id=self.project_id,
+            settled_before=self.settled_before,
+            before_id=first_id_at(self.settled_before),
+        )
+        return int(rows[0][0])
+
+
+@dataclass(frozen=True, slots=True)
+class OldRows:
+    """The keys of rows of an append-only table from before a moment: `facts`, `unmatched_events`
+    (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""
+
+    table: str
+    before: int
+    limit: int
+
+    async def run(self, reader: Reader) -> list[Row]:
+        first_id = first_id_at(self.before)
+        match self.table:
+            case "facts":
+                return await reader.rows("old_facts", before_id=first_id, most=self.limit)
+            case "unmatched_events":
+                return await reader.rows("old_unmatched_events", before_id=first_id, most=self.limit)
+            case "idempotency_records":
+                return await reader.rows("old_idempotency_records", before=self.before, most=self.limit)
+            case "stream_tokens":
+                return await reader.rows("old_stream_tokens", before=self.before, most=self.limit)
+            case _:
+                raise ValueError(f"{self.table} is no table that retention knows")
