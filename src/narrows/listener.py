@@ -46,6 +46,7 @@ class Listener(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                interface="asgi3",
                 http=Protocol,
                 ws="none",
                 lifespan="off",
