@@ -22,6 +22,7 @@ from narrows.api.problems import ClientGone
 from narrows.api.request_ids import RequestIds
 from narrows.api.routing import PUBLIC, Endpoint, Reply, Route, Router
 from narrows.api.settings import BATCH_LIMIT_BYTES, BODY_LIMIT_BYTES, ApiSettings
+from narrows.api.streams import Streams
 from narrows.errors import NarrowsError, Unauthenticated
 from narrows.wire import messages as m
 
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
 
 KEY, TRIGGER, PAGE, P = "/v1/events/{eventKey}", "/v1/triggers/{id}", ("limit", "cursor"), ("project_id",)
 FILTERS = ("status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag")
-KEYED, BIG, ADMIN = {"idempotent": True}, {"body_limit_bytes": BATCH_LIMIT_BYTES}, {"admin_only": True}
-SSE = {"media_type": "text/event-stream", "stream": True, "query": ("project_id", "token")}
-SECRET, TEXT, HTML = {"secret_path": True}, {"media_type": "text/plain"}, {"media_type": "text/html"}
+More = dict[str, Any]
+KEYED: More = {"idempotent": True}
+BIG: More = {"body_limit_bytes": BATCH_LIMIT_BYTES}
+ADMIN: More = {"admin_only": True}
+SSE: More = {"media_type": "text/event-stream", "stream": True, "query": ("project_id", "token")}
+SECRET: More = {"secret_path": True}
+TEXT: More = {"media_type": "text/plain"}
+HTML: More = {"media_type": "text/html"}
 
 
 def _row(
@@ -105,7 +111,7 @@ class Api:
         self.authenticator = Authenticator(service, settings.dev)
         self.in_flight = InFlight()
         self.stats = RequestStats()
-        self.streams = stream.Streams(service, settings)
+        self.streams = Streams(service, settings)
         self.pages: dict[str, bytes] = {}
         self.stopping = False
         #: The roles of this process, for readiness and the metrics; the composition root sets it.

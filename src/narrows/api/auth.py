@@ -24,8 +24,8 @@ from narrows.operations.base import DEV, HOST, Actor
 
 if TYPE_CHECKING:
     from narrows.api.call import Call
-    from narrows.engine.feed import Committed
     from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
 
 #: Every scope there is; `*` is all of them.
 SCOPES: Final = (

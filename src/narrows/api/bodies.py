@@ -31,7 +31,7 @@ class BatchItemBody(messages.BatchItem, kw_only=True):
 
 
 class BatchBody(messages.BatchRequest, kw_only=True):
-    events: list[BatchItemBody]  # how many is asked of the decoded body, for a better sentence
+    events: list[BatchItemBody]  # type: ignore[assignment]  # its items are narrower; how many is asked of the decoded body, for a better sentence
 
 
 class PrefixSendBody(messages.PrefixSendRequest, kw_only=True):

@@ -176,7 +176,7 @@ class Call:
             return settings.public_url.rstrip("/")
         server = self.scope.get("server")
         if server is None or server[1] is None:
-            return "http://localhost"
+            return settings.listen_url
         host = f"[{server[0]}]" if ":" in server[0] else server[0]
         return f"{self.scope.get('scheme', 'http')}://{host}:{server[1]}"
 

@@ -15,7 +15,7 @@ from narrows.api.routing import Reply
 from narrows.core import records
 from narrows.core.keys import check_key
 from narrows.core.states import SourceType, TriggerStatus, TriggerType
-from narrows.errors import InvalidRequest
+from narrows.errors import InvalidRequest, NotFound
 from narrows.operations import reads
 from narrows.operations.answers import compile_schema
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
@@ -184,12 +184,28 @@ async def perform_send(
         hold_secs=body.hold_secs,
         event_id=check_plain(body.event_id, "event_id"),
     )
-    outcome = await idempotency.perform(call, operation, _keep_send)
+    try:
+        outcome = await idempotency.perform(call, operation, _keep_send)
+    except NotFound as error:
+        raise await _with_near_keys(call, error, operation) from error
     if isinstance(outcome, TriggerOutcome):
         return await replies.trigger(call, outcome.trigger, outcome.status)
     if isinstance(outcome, HeldOutcome):
         return 202, encode(render.held(outcome.held))
     return await idempotency.replay(call, outcome.record)
+
+
+async def _with_near_keys(call: Call, error: NotFound, operation: SendEvent) -> NotFound:
+    """For those who may read: which keys like this one are waited on."""
+    if operation.event_key is None or not call.credential.allows("events:read"):
+        return error
+    try:
+        await call.service.read(
+            reads.GetTrigger(project_id=operation.project_id, event_key=operation.event_key)
+        )
+    except NotFound as unread:
+        return NotFound(error.message, details=unread.details)
+    return error
 
 
 def _keep_send(outcome: TriggerOutcome | HeldOutcome) -> Kept:

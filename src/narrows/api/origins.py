@@ -38,7 +38,7 @@ class Origins:
         origin = call.header(b"origin")
         if origin is None:
             return
-        if origin in self._cors:
+        if self._is_listed(origin):
             call.extra_headers += [
                 (b"access-control-allow-origin", origin.encode("latin-1")),
                 (b"access-control-expose-headers", _EXPOSED),
@@ -52,7 +52,7 @@ class Origins:
         return (
             call.method == "OPTIONS"
             and b"access-control-request-method" in call.headers
-            and call.header(b"origin") in self._cors
+            and self._is_listed(call.header(b"origin"))
         )
 
     def allow_preflight(self, call: Call) -> None:
@@ -66,6 +66,9 @@ class Origins:
         # Every browser sends a Host; without one it is an old client, and no rebinding.
         if host is not None and _host_name(host) not in self._hosts:
             raise MisdirectedRequest("narrows dev answers to local names only; use http://localhost.")
+
+    def _is_listed(self, origin: str | None) -> bool:
+        return origin is not None and (origin in self._cors or "*" in self._cors)
 
     def _is_local(self, origin: str) -> bool:
         scheme, separator, host = origin.partition("://")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, Raw
 
 from narrows.core import records
@@ -108,7 +109,7 @@ def api_key(record: records.ApiKey, secret: str | None = None) -> messages.ApiKe
     """An API key; with its secret only in the reply that made it."""
     return messages.ApiKey(
         id=record.id,
-        scopes=_raw(record.scopes),
+        scopes=msgspec.json.decode(record.scopes, type=list[str]),
         created_at=_time(record.created_at),
         project_id=record.project_id,
         name=record.name,

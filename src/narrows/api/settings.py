@@ -19,6 +19,8 @@ class ApiSettings:
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     public_url: str | None = None
+    #: The same for requests over the Unix socket, which has no address of its own.
+    listen_url: str = "http://localhost:8080"
     body_limit_bytes: int = BODY_LIMIT_BYTES
     batch_limit_bytes: int = BATCH_LIMIT_BYTES
     max_streams_per_project: int = 10_000

@@ -14,7 +14,6 @@ from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core import records
 from narrows.core.states import SETTLED
-from narrows.engine.feed import FeedClosed
 from narrows.errors import InvalidRequest
 from narrows.operations import reads
 from narrows.operations.base import Replayed
@@ -79,15 +78,19 @@ async def wait_for_trigger(call: Call) -> Reply:
     if wait_secs < 0:
         raise InvalidRequest("timeout_secs must not be negative.")
     project_id = await call.project()
-    with call.service.feed.watch(call.param) as watch:
+    with call.api.streams.counted(project_id), call.service.feed.watch(call.param) as watch:
         found = await _read(call, project_id)
         try:
             async with asyncio.timeout(min(wait_secs, MAX_WAIT_SECS)):
                 while found.status not in SETTLED:
                     changed = await watch.next()
                     found = changed if changed.version > found.version else found
-        except (TimeoutError, FeedClosed):
-            pass  # still waiting: the caller asks again, of the next server if this one is stopping
+        except TimeoutError:
+            pass  # still waiting: the caller asks again
+        except Exception:
+            if not call.service.feed.closed:
+                raise
+            # The server is stopping: the caller asks again, of the next one.
     return await replies.trigger(call, found)
 
 
