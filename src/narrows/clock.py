@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from typing import Protocol
+
+
+_POOL_BYTES = 1_024
+#: Secrets are longer than this and come straight from the operating system.
+_LARGEST_FROM_POOL = 8
 
 
 class Clock(Protocol):
@@ -32,6 +38,10 @@ class Clock(Protocol):
 class SystemClock:
     """The real clock of this machine."""
 
+    def __init__(self) -> None:
+        self._pool = b""
+        self._lock = threading.Lock()
+
     def now(self) -> int:
         return time.time_ns() // 1000
 
@@ -39,7 +49,14 @@ class SystemClock:
         return time.monotonic()
 
     def random_bytes(self, count: int) -> bytes:
-        return os.urandom(count)
+        if count > _LARGEST_FROM_POOL:
+            return os.urandom(count)
+        with self._lock:
+            # Every request needs a few for its ids: one system call serves hundreds of them.
+            if len(self._pool) < count:
+                self._pool = os.urandom(_POOL_BYTES)
+            taken, self._pool = self._pool[:count], self._pool[count:]
+            return taken
 
     async def sleep_until(self, due: int, wake: asyncio.Event) -> None:
         delay_secs = (due - self.now()) / 1_000_000

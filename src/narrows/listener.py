@@ -26,8 +26,41 @@ _NOT_HTTP = (
 )
 
 
+class HeadJoiner:
+    """A transport that keeps the head of a reply until its body comes, so that both go out in one
+    system call: on the path of a send the second one costs as much as all of our own code."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
+            # uvicorn always writes a body after a head, if only an empty one.
+            self._head = data
+            return
+        if data:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self._transport.write(self._head)
+            self._head = b""
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Protocol(HttpToolsProtocol):
     """Every reply of ours is JSON, also the one to what is no HTTP at all."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(HeadJoiner(transport))  # type: ignore[arg-type]
 
     def send_400_response(self, msg: str) -> None:
         head = (
