@@ -5,7 +5,9 @@ exit code 0 only if the story held. Not here: anything that another command does
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -143,6 +145,7 @@ class Story:
                 stdout=log,
                 stderr=log,
                 env=_environment(),
+                start_new_session=True,
             )
         async with asyncio.timeout(STEP_SECS), AsyncClient(self.url, retry_secs=STEP_SECS) as client:
             health = await client.ready()
@@ -163,6 +166,7 @@ class Story:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=_environment() | {"NARROWS_URL": self.url},
+            start_new_session=True,
         )
         assert self.shell.stderr is not None
         async with asyncio.timeout(STEP_SECS):
@@ -207,8 +211,11 @@ class Story:
     async def clean_up(self) -> None:
         for process in (self.shell, self.server):
             if process is not None and process.returncode is None:
-                process.terminate()
-                await process.wait()
+                # The whole group: a shell that is told to end leaves what it has started.
+                os.killpg(process.pid, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(STEP_SECS):
+                        await process.wait()
 
 
 def _free_port() -> int:

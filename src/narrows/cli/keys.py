@@ -14,7 +14,7 @@ import typer
 from narrows.cli import inputs, output
 from narrows.cli.confirm import DryRunOption, YesOption, confirm
 from narrows.cli.events import AllOption, LimitOption, print_pages
-from narrows.cli.reach import DEFAULT_PROJECT
+from narrows.cli.reach import DEFAULT_PROJECT, make_default
 from narrows.cli.session import Outcome, Session, command
 from narrows.client import calls
 from narrows.clock import SystemClock
@@ -83,6 +83,8 @@ async def create(
     project_id = None if admin else session.reach.asked_project or DEFAULT_PROJECT
     if admin and session.reach.asked_project:
         raise typer.BadParameter("--admin is a key for all projects; leave --project out.")
+    if project_id == DEFAULT_PROJECT:
+        await make_default(session.client)
     call = calls.create_api_key(
         scopes=scope or ["*"], project_id=project_id, name=name, expires_at=_expiry(expires_in)
     )

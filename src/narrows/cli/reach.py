@@ -15,6 +15,7 @@ from narrows import config
 from narrows.cli.inputs import secret_from_file
 from narrows.client import AsyncClient
 from narrows.client.connection import DEFAULT_URL
+from narrows.errors import Conflict
 
 DEFAULT_PROJECT = "default"
 #: A shell that waits for hours lives through a server that is away for long.
@@ -90,9 +91,13 @@ async def connect(reach: Reach, *, as_host: bool = False) -> AsyncIterator[Async
             async with AsyncClient(
                 uds=name, project_id=project, retry_secs=RETRY_SECS, reconnect_secs=RECONNECT_SECS
             ) as client:
+                if project == DEFAULT_PROJECT:
+                    await make_default(client)
                 yield client
     elif as_host:
         async with _in_process(settings, project) as client:
+            if project == DEFAULT_PROJECT:
+                await make_default(client)
             yield client
     else:
         client = AsyncClient(
@@ -104,6 +109,15 @@ async def connect(reach: Reach, *, as_host: bool = False) -> AsyncIterator[Async
         )
         async with client:
             yield client
+
+
+async def make_default(client: AsyncClient) -> None:
+    """The project `default` is there for whoever names none, as it is in `narrows dev`."""
+    page = await client.list_projects(limit=100)
+    if all(found.id != DEFAULT_PROJECT for found in page.data):
+        # Made by another at the same time, or not on the first page.
+        with contextlib.suppress(Conflict):
+            await client.create_project(DEFAULT_PROJECT)
 
 
 @contextlib.asynccontextmanager
