@@ -8,6 +8,7 @@ step, and a busy event loop lets it wait for it. All connections of a process us
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -63,8 +64,11 @@ def connect(path: str | Path, *, read_only: bool = False, cache_mib: int = 16) -
     load_checksum_vfs()
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     try:
+        if not read_only:
+            _create(path)
         connection = apsw.Connection(str(path), flags=flags)
         connection.set_busy_timeout(5_000)
+        _refuse_foreign(connection)
         if not read_only:
             connection.reserve_bytes(reserve=_CHECKSUM_BYTES)
         connection.execute(f"pragma cache_size = -{cache_mib * 1024}")
@@ -79,17 +83,39 @@ def connect(path: str | Path, *, read_only: bool = False, cache_mib: int = 16) -
         raise explain(error, path) from error
 
 
-def migrate(connection: apsw.Connection, now: int) -> list[str]:
-    """Bring the schema up to date; answers the names of the migrations applied.
+def _create(path: str | Path) -> None:
+    """Make a new database file for its owner alone; the WAL and the shared memory take its mode.
 
-    Raises SchemaUnknown for a database that is not ours or that a newer Narrows wrote.
+    An existing file is not opened: closing it again would drop SQLite's locks on it.
     """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError:
+        return  # it exists, or SQLite will say why it cannot be
+
+
+def _refuse_foreign(connection: apsw.Connection) -> None:
+    """Raise SchemaUnknown for another program's database, before anything of it is changed."""
+    ((tables,),) = connection.execute("select count(*) from sqlite_schema")
+    ((application_id,),) = connection.execute("pragma application_id")
+    if tables and application_id != APPLICATION_ID:
+        raise SchemaUnknown("The file is an SQLite database of another program. Name another file or folder.")
+
+
+def migrate(connection: apsw.Connection, now: int) -> list[str]:
+    """Bring the schema up to date, whole or not at all; answers the names of the migrations applied.
+
+    Raises SchemaUnknown for a database that a newer Narrows wrote, StorageError or StoreCorrupt.
+    """
+    try:
+        return _migrate(connection, now)
+    except apsw.Error as error:
+        raise explain(error) from error
+
+
+def _migrate(connection: apsw.Connection, now: int) -> list[str]:
     with connection:
-        tables = {name for (name,) in connection.execute("select name from sqlite_schema where type='table'")}
-        if tables and "schema_migrations" not in tables:
-            raise SchemaUnknown(
-                "The file is an SQLite database of another program. Name another file or folder."
-            )
+        ((tables,),) = connection.execute("select count(*) from sqlite_schema")
         if not tables:
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
             connection.execute(
@@ -145,6 +171,7 @@ class SqliteConnection:
         return sql
 
     async def begin(self) -> None:
+        await self.rollback()  # where the disk refused even that the last time
         self._run("begin immediate")
 
     async def write(self, statement: str, rows: list[Row]) -> int:
@@ -168,9 +195,12 @@ class SqliteConnection:
 def _failure(error: apsw.Error) -> BackendFailure:
     """What an SQLite error means for a batch. Only a failed sync leaves the outcome open: the frames
     may be in the file, and only recovery at the next start can tell."""
-    fatal = getattr(error, "extendedresult", 0) in (_IOERR_FSYNC, _IOERR_DIR_FSYNC)
-    retry = isinstance(error, apsw.ConstraintError | apsw.BusyError | apsw.LockedError)
-    return BackendFailure(_sentence(error), retry=retry, fatal=fatal)
+    retry = isinstance(error, apsw.ConstraintError)
+    return BackendFailure(_sentence(error), retry=retry, fatal=is_failed_sync(error))
+
+
+def is_failed_sync(error: apsw.Error) -> bool:
+    return getattr(error, "extendedresult", 0) in (_IOERR_FSYNC, _IOERR_DIR_FSYNC)
 
 
 def is_corruption(error: apsw.Error) -> bool:

@@ -17,11 +17,11 @@ from typing import Any, Protocol, TypeVar
 from narrows.clock import Clock
 from narrows.errors import Unavailable
 from narrows.storage import sqlite
-from narrows.storage.backend import BackendFailure, Reader, run_now
+from narrows.storage.backend import Reader, run_now
 from narrows.storage.checkpoint import Checkpointer
 from narrows.storage.committed import Committed
 from narrows.storage.transaction import Limits
-from narrows.storage.writer import Operation, Result, Ticket, Writer, unknown
+from narrows.storage.writer import Operation, Outcome, Result, Ticket, Writer, unknown
 
 log = logging.getLogger("narrows.storage")
 T_co = TypeVar("T_co", covariant=True)
@@ -72,7 +72,7 @@ class Store:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="narrows-reader")
         self._local = threading.local()
         self._reader_connections: list[sqlite.SqliteConnection] = []
-        self._checkpointer = Checkpointer(path)
+        self._checkpointer = Checkpointer(path, self._fail)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -114,14 +114,28 @@ class Store:
         while (batch := self.writer.take()) is not None:
             try:
                 results = run_now(self.writer.execute(self.connection, batch))
-            except BackendFailure as failure:
-                self.failure = f"The disk did not keep a commit: {failure}. The server has to start again."
-                log.critical(self.failure)
+            except BaseException as failure:  # noqa: BLE001 - whatever it is: nobody may wait for ever
                 self._loop.call_soon_threadsafe(self._answer, batch, [unknown(batch)])
-                self._loop.call_soon_threadsafe(self._on_fatal, self.failure)
+                self._fail(
+                    f"The outcome of a commit cannot be known: {failure}. The server has to start again."
+                )
                 return
             self._loop.call_soon_threadsafe(self._answer, batch, results)
             self._checkpointer.committed(self.connection.raw)
+
+    def _fail(self, reason: str) -> None:
+        """From any thread: nothing is written any more, and what is queued was not done."""
+        assert self._loop is not None
+        if self.failure is not None:
+            return
+        self.failure = reason
+        log.critical(reason)
+        self.writer.close()
+        while refused := self.writer.take_now():
+            error = Unavailable(reason, retry_after_secs=5)
+            result = Result([Outcome(error=error) for _ in refused], None)
+            self._loop.call_soon_threadsafe(self._answer, refused, [result])
+        self._loop.call_soon_threadsafe(self._on_fatal, reason)
 
     def _answer(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
         tickets = iter(batch)

@@ -221,9 +221,13 @@ class Writer:
             await self._flush(connection, tx)
             self.failpoint("flushed")
             await connection.commit()
-        except BaseException:
+        except (BackendFailure, BatchMustSplit):
             await connection.rollback()
             raise
+        except Exception as error:
+            # A page that cannot be read, a text that cannot be written: only one operation's affair.
+            await connection.rollback()
+            raise BatchMustSplit(f"it failed as a whole ({error})") from error
         self.failpoint("committed")
         return Result(outcomes, _committed(tx, len(batch), self.clock.monotonic() - started))
 
@@ -234,9 +238,7 @@ class Writer:
         self._last_stamp = max(self._last_stamp + 1, wall)
         return self._last_stamp, wall
 
-    async def _load(
-        self, connection: WriteConnection, tx: Transaction, batch: Sequence[Ticket]
-    ) -> None:
+    async def _load(self, connection: WriteConnection, tx: Transaction, batch: Sequence[Ticket]) -> None:
         """Everything that the batch names, then what that leads to, in a fixed order of statements."""
         touches: Sequence[Touch] = [touch for ticket in batch for touch in ticket.touches]
         while wanted := tx.missing(touches):
