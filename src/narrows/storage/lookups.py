@@ -84,7 +84,7 @@ def _update_trigger(old: Trigger, new: Trigger) -> tuple[str, tuple[Any, ...]]:
             new.expires_at,
             new.last_fact_id,
         )
-    return "settle_triggers", (
+    row = (
         new.project_id,
         new.id,
         new.version,
@@ -97,6 +97,9 @@ def _update_trigger(old: Trigger, new: Trigger) -> tuple[str, tuple[Any, ...]]:
         new.sent_by,
         new.last_fact_id,
     )
+    if new.expires_at == old.expires_at and new.timeout_secs == old.timeout_secs:
+        return "settle_triggers", row
+    return "settle_extended_triggers", (*row, new.timeout_secs, new.expires_at)
 
 
 def _deliver(old: HeldEvent, new: HeldEvent) -> tuple[str, tuple[Any, ...]]:
@@ -125,9 +128,7 @@ TABLES: dict[type[Any], Table] = {
     TriggerTag: Table(tuple, "insert_trigger_tags"),
     HeldEvent: Table(_project_and_id, "insert_held_events", _deliver, "delete_held_events"),
     CallbackUrl: Table(lambda record: (record.token_hash,), "insert_callback_urls"),
-    StreamToken: Table(
-        lambda record: (record.token_hash,), "insert_stream_tokens", _update_stream_token
-    ),
+    StreamToken: Table(lambda record: (record.token_hash,), "insert_stream_tokens", _update_stream_token),
     IdempotencyRecord: Table(
         lambda record: (record.scope_hash,), "insert_idempotency_records", _update_idempotency
     ),

@@ -54,6 +54,18 @@ from @input(project_id text, id text, version integer, status text, response_pay
   last_fact_id text) as i
 where triggers.project_id = i.project_id and triggers.id = i.id and triggers.status = 'waiting'
 
+-- name: settle_extended_triggers
+-- Extended and settled in one commit: the due time, which is indexed, changes too.
+update triggers
+set version = i.version, status = i.status, response_payload = i.response_payload,
+  response_payload_id = i.response_payload_id, received_at = i.received_at,
+  settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id,
+  timeout_secs = i.timeout_secs, expires_at = i.expires_at
+from @input(project_id text, id text, version integer, status text, response_payload text,
+  response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,
+  last_fact_id text, timeout_secs integer, expires_at integer) as i
+where triggers.project_id = i.project_id and triggers.id = i.id and triggers.status = 'waiting'
+
 -- name: extend_triggers
 update triggers
 set version = i.version, timeout_secs = i.timeout_secs, expires_at = i.expires_at,
