@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 #: Up to this size a payload stands in the row of its trigger or held event.
@@ -32,7 +32,15 @@ def equal(one: str | None, other: str | None) -> bool:
 
 
 def _parse(text: str) -> Any:
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+    return json.loads(text, parse_float=_number, parse_int=_number)
+
+
+def _number(text: str) -> Decimal | str:
+    """Exactly; a number whose exponent is beyond even `Decimal` equals only its own spelling."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return f"number {text}"
 
 
 def _same(one: Any, other: Any) -> bool:
