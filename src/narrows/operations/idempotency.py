@@ -18,6 +18,11 @@ from narrows.storage.writer import Operation
 KEPT_US = 86_400 * 1_000_000
 
 
+def is_kept(record: IdempotencyRecord, wall: int) -> bool:
+    """Whether its 24 hours are not over; else a new request may take its place."""
+    return record.created_at + KEPT_US > wall
+
+
 class Kept(NamedTuple):
     """What of an outcome is kept: a trigger's id (rendered again), a JSON reply, or the id of what
     was made where the reply held a secret."""
@@ -57,7 +62,7 @@ class Idempotent:
 
     def apply(self, tx: Transaction) -> Any:
         record = tx.idempotency(self.scope_hash)
-        if record is not None and record.created_at + KEPT_US > tx.wall:
+        if record is not None and is_kept(record, tx.wall):
             return self._repeat(record)
         outcome = self.operation.apply(tx)
         kept = self.keep(outcome)

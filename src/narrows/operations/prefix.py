@@ -15,6 +15,7 @@ from narrows.core.states import TriggerType
 from narrows.errors import Conflict
 from narrows.operations.base import Actor, AnsweredOperation, Question
 from narrows.operations.delivery import receive, schema_question
+from narrows.operations.idempotency import is_kept
 from narrows.storage.lookups import Touch
 from narrows.storage.transaction import Transaction
 from narrows.storage.writer import Undecided
@@ -147,18 +148,22 @@ class SendPrefixChunk(AnsweredOperation):
 
     def _check_progress(self, tx: Transaction) -> None:
         """Another request with the same Idempotency-Key must not drive the same send."""
-        record = None if self.scope_hash is None else tx.idempotency(self.scope_hash)
+        record = self._record(tx)
         if record is None:
             return
         stored = Progress.from_json(record.reply or "{}") if record.status == IN_PROGRESS else None
         if record.body_hash != self.body_hash or stored is None or stored.last_id != self.progress.last_id:
             raise Conflict("Another request with this Idempotency-Key came in between. Send it again.")
 
+    def _record(self, tx: Transaction) -> IdempotencyRecord | None:
+        record = None if self.scope_hash is None else tx.idempotency(self.scope_hash)
+        return record if record is not None and is_kept(record, tx.wall) else None
+
     def _save_progress(self, tx: Transaction, progress: Progress) -> None:
         if self.scope_hash is None:
             return
         status = 200 if self.done else IN_PROGRESS
-        record = tx.idempotency(self.scope_hash) or IdempotencyRecord(
+        record = self._record(tx) or IdempotencyRecord(
             scope_hash=self.scope_hash,
             project_id=self.project_id,
             body_hash=self.body_hash or "",

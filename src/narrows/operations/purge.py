@@ -52,9 +52,7 @@ class DeleteTriggers:
         return 0
 
     def touches(self) -> list[Touch]:
-        credential: list[Touch] = (
-            [("api_keys_by_id", self.actor.api_key_id)] if self.actor.api_key_id else []
-        )
+        credential: list[Touch] = [("api_keys_by_id", self.actor.api_key_id)] if self.actor.api_key_id else []
         return [*credential, *(("triggers_by_id", *key) for key in self.ids)]
 
     def apply(self, tx: Transaction) -> int:
@@ -110,12 +108,14 @@ PRUNABLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRows:
-    """Delete old rows of a prunable table by their keys, as the read `OldRows` found them."""
+    """Delete rows of a prunable table by their keys, as the read `OldRows` found them. An idempotency
+    record goes only if it is from `before` still: its key may have been used again meanwhile."""
 
     background: ClassVar[bool] = True
 
     table: str
     keys: tuple[tuple[str, ...], ...]
+    before: int
 
     @property
     def size_bytes(self) -> int:
@@ -125,7 +125,7 @@ class DeleteRows:
         return []
 
     def apply(self, tx: Transaction) -> int:
-        tx.delete_rows(PRUNABLE[self.table], self.keys)
+        tx.delete_rows(PRUNABLE[self.table], [(*key, self.before) for key in self.keys])
         return len(self.keys)
 
 

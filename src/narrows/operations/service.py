@@ -18,7 +18,7 @@ from narrows.errors import Conflict, NotFound, Refusal, Unavailable
 from narrows.operations.answers import Schemas, payloads_equal
 from narrows.operations.base import Question, Undelivered
 from narrows.operations.events import SendBatch, SendEvent
-from narrows.operations.idempotency import KEPT_US, Idempotent
+from narrows.operations.idempotency import Idempotent, is_kept
 from narrows.operations.prefix import (
     CHUNK,
     IN_PROGRESS,
@@ -126,7 +126,8 @@ class Service:
         keys = await self.read(OldRows(table=prune.table, before=prune.before, limit=prune.limit))
         if not keys:
             return 0
-        deleted: int = await self._decide(DeleteRows(table=prune.table, keys=tuple(map(tuple, keys))))
+        operation = DeleteRows(table=prune.table, keys=tuple(map(tuple, keys)), before=prune.before)
+        deleted: int = await self._decide(operation)
         return deleted
 
     async def _decide(self, operation: Any) -> Any:
@@ -150,9 +151,7 @@ class Service:
             held = LoadHeldPayload(project_id=question.project_id, held_id=question.subject)
             payload = await self.read(held)
             return await asyncio.to_thread(self._schemas.faults, question.text or "true", payload)
-        trigger = await self.read(
-            GetTriggerById(project_id=question.project_id, trigger_id=question.subject)
-        )
+        trigger = await self.read(GetTriggerById(project_id=question.project_id, trigger_id=question.subject))
         return await asyncio.to_thread(payloads_equal, trigger.response_payload, question.text)
 
     def _note_undelivered(self, operation: Any, refusals: Sequence[tuple[int, Refusal]]) -> None:
@@ -237,9 +236,7 @@ class Service:
             progress = progress._replace(until_id=ids[-1])
         return await self._run_chunks(request, ids, progress)
 
-    async def _run_chunks(
-        self, request: SendPrefix, ids: list[str], progress: Progress
-    ) -> PrefixOutcome:
+    async def _run_chunks(self, request: SendPrefix, ids: list[str], progress: Progress) -> PrefixOutcome:
         listed = await self._listed(request.project_id, progress.first_ids)
         for start in range(0, max(1, len(ids)), CHUNK):
             chunk = SendPrefixChunk(
@@ -263,7 +260,7 @@ class Service:
         if request.scope_hash is None or request.dry_run:
             return Progress()
         record = await self.read(GetIdempotencyRecord(scope_hash=request.scope_hash))
-        if record is None or record.created_at + KEPT_US <= self.clock.now():
+        if record is None or not is_kept(record, self.clock.now()):
             return Progress()
         if record.body_hash != request.body_hash:
             raise Conflict("This Idempotency-Key was used with another body. Take a new key.")
@@ -320,5 +317,3 @@ def _prefix_outcome(progress: Progress, listed: Sequence[Trigger], replayed: boo
         dry_run=False,
         replayed=replayed,
     )
-
-

@@ -88,7 +88,8 @@ select m.name, m.value from @input(name text) as i cross join marks as m where m
 
 -- name: delete_idempotency_records
 delete from idempotency_records
-where scope_hash in (select i.scope_hash from @input(scope_hash text) as i)
+where scope_hash in (select i.scope_hash from @input(scope_hash text, before integer) as i
+  where i.before > idempotency_records.created_at)
 
 -- name: delete_stream_tokens
 delete from stream_tokens
