@@ -112,11 +112,13 @@ def backup(source: Path, destination: Path, report: Callable[[int, int], None]) 
     except OSError as error:
         raise StorageError(f"The backup {destination} cannot be written: {error.strerror}.") from error
     finally:
-        partial.unlink(missing_ok=True)
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
 
 
 def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> None:
     reader = sqlite.connect(source, read_only=True)
+    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     copy = apsw.Connection(str(partial))
     try:
         # The open read transaction is what holds the moment while the server goes on writing.

@@ -18,6 +18,7 @@ CHECKS = {
     "verify_received_times": "a trigger was received before it was requested, or twice dated",
     "verify_facts_chain": "a trigger's newest fact is not of its version",
     "verify_payloads": "a trigger names a payload that is gone",
+    "verify_payload_holders": "a payload is counted wrongly",
     "verify_projects": "a trigger belongs to a project that does not exist",
     "verify_counters": "the statistics of a project differ from its triggers",
     "verify_held": "a delivered event's trigger did not receive it",

@@ -50,6 +50,22 @@ where (t.request_payload_id is not null and not exists (select 1 from payloads a
     where p.project_id = t.project_id and p.id = t.expected_schema_id))
 limit 20
 
+-- name: verify_payload_holders
+-- A payload goes with the last trigger or held event that names it: none too early, none never.
+with named (project_id, id) as (
+  select project_id, request_payload_id from triggers where request_payload_id is not null
+  union all
+  select project_id, response_payload_id from triggers where response_payload_id is not null
+  union all
+  select project_id, expected_schema_id from triggers where expected_schema_id is not null
+  union all
+  select project_id, payload_id from held_events where payload_id is not null
+), counted as (select project_id, id, count(*) as holders from named group by project_id, id)
+select p.project_id || ' ' || p.id, p.holders
+from payloads as p left join counted on counted.project_id = p.project_id and counted.id = p.id
+where p.holders <> coalesce(counted.holders, 0)
+limit 20
+
 -- name: verify_projects
 select t.project_id, count(*)
 from triggers as t
@@ -66,7 +82,7 @@ with counted as (
   from triggers group by project_id
 ), kept as (
   select project_id, sum(waiting) as waiting, sum(received) as received,
-    sum(timed_out) as timed_out, sum(canceled) as canceled, sum(wait_us) as wait_us
+    sum(timed_out) as timed_out, sum(canceled) as canceled, sum(wait_us) as wait_us, sum(held) as held
   from counters group by project_id
 )
 select kept.project_id, kept.waiting + kept.received + kept.timed_out + kept.canceled
@@ -74,6 +90,8 @@ from kept left join counted on counted.project_id = kept.project_id
 where kept.waiting <> coalesce(counted.waiting, 0) or kept.received <> coalesce(counted.received, 0)
   or kept.timed_out <> coalesce(counted.timed_out, 0)
   or kept.canceled <> coalesce(counted.canceled, 0) or kept.wait_us <> coalesce(counted.wait_us, 0)
+  or kept.held <> (select count(*) from held_events as h
+                   where h.project_id = kept.project_id and h.status = 'held')
 union all
 select counted.project_id, counted.waiting from counted
 where not exists (select 1 from kept where kept.project_id = counted.project_id)
