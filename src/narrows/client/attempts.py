@@ -100,7 +100,8 @@ def attempt(
             return (yield from _confirm(call.confirm, outcome.error, conditions))
         uncertain = uncertain or not outcome.not_done
         may_repeat = outcome.not_done or call.repeat is not Repeat.NEVER
-        in_flight_secs = call.answer_secs if isinstance(outcome.error, Conflict) else 0.0
+        # The first sending is still being worked on: its answer may take as long as any.
+        in_flight_secs = call.answer_secs if isinstance(outcome.error, Conflict) and budget_secs else 0.0
         pause_secs = trouble.pause_secs(outcome.error, in_flight_secs)
         if not (outcome.worth_repeating and may_repeat) or pause_secs is None:
             raise outcome.error
@@ -131,8 +132,9 @@ def judge(call: Call[Any], answer: Reply | Lost, conditions: Conditions) -> Any:
     worth_repeating = (
         answer.status in {502, 503, 504}
         or isinstance(result, OutcomeUnknown)
+        or (answer.status == 429 and result.retry_after_secs is not None)
         # A 409 with Retry-After: the same Idempotency-Key is still being worked on.
-        or (answer.status in {409, 429} and result.retry_after_secs is not None)
+        or (answer.status == 409 and result.retry_after_secs is not None and call.repeat is Repeat.KEYED)
     )
     in_doubt = answer.status in {409, 500, 502, 504} or (answer.status == 503 and not worded)
     return Failure(result, worth_repeating, not_done=not in_doubt)

@@ -143,6 +143,7 @@ def cancel(event_key: str | Trigger | None = None, *, trigger_id: str | None = N
 
 
 def extend(trigger_id: str, *, timeout_secs: int) -> Call[Trigger]:
+    """`Client.extend`, where the id is known."""
     # Safe: the time-out counts from now, so a repeat moves it by no more than the time between.
     request = messages.ExtendRequest(timeout_secs=timeout_secs)
     path = f"/v1/triggers/{encode_segment(trigger_id)}/extend"
@@ -157,6 +158,7 @@ def wait_once(*, trigger_id: str, timeout_secs: int = 30) -> Call[Trigger]:
 
 
 def create_callback_url(trigger_id: str) -> Call[messages.CallbackUrl]:
+    """`Client.create_callback_url`, where the id is known."""
     # Safe, and without a key, under which the repeat would be refused since its reply is a secret: a
     # lost first sending leaves an address that nobody knows.
     path = f"/v1/triggers/{encode_segment(trigger_id)}/callback-urls"
