@@ -114,6 +114,7 @@ def migrate(connection: apsw.Connection, now: int) -> list[str]:
 
 
 def _migrate(connection: apsw.Connection, now: int) -> list[str]:
+    todo: tuple[migrations.Migration, ...] = ()
     with connection:
         ((tables,),) = connection.execute("select count(*) from sqlite_schema")
         if not tables:
@@ -130,7 +131,7 @@ def _migrate(connection: apsw.Connection, now: int) -> list[str]:
                 "insert into schema_migrations values (?, ?, ?, ?)",
                 (migration.number, migration.name, migration.checksum, now),
             )
-        return [migration.name for migration in todo]
+    return [migration.name for migration in todo]
 
 
 class SqliteConnection:

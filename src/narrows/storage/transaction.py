@@ -118,9 +118,7 @@ class Transaction:
         lateness is never visible to an operation."""
         for trigger in list(self._records[Trigger].values()):
             if rules.is_overdue(trigger, self.wall):
-                self.advance(
-                    rules.time_out(trigger, self.now), FactKind.TRIGGER_TIMED_OUT, "engine", entropy
-                )
+                self.advance(rules.time_out(trigger, self.now), FactKind.TRIGGER_TIMED_OUT, "engine", entropy)
 
     def _index(self, record: Any, lookup: str | None = None) -> None:
         if isinstance(record, Trigger):
@@ -186,15 +184,12 @@ class Transaction:
         return self._get(Root, project_id, root_id)
 
     def waiting_count(self, project_id: str) -> int:
-        return self._count(project_id, 2, 0)
+        stored = self._get(Counters, project_id)
+        return (stored.waiting if stored else 0) + self._deltas(project_id)[0]
 
     def held_count(self, project_id: str) -> int:
-        return self._count(project_id, 7, 5)
-
-    def _count(self, project_id: str, column: int, delta: int) -> int:
         stored = self._get(Counters, project_id)
-        changed = self._counts.get(project_id)
-        return (stored[column] if stored else 0) + (changed[delta] if changed else 0)
+        return (stored.held if stored else 0) + self._deltas(project_id)[5]
 
     # ---- what operations write -------------------------------------------------------------
 
@@ -320,11 +315,10 @@ class Transaction:
             found[statement] = Write(statement, rows, False)
         for record_class, keys in self._deleted.items():
             stored = [key for key in keys if key in self._stored[record_class]]
-            statement = TABLES[record_class].delete
-            if stored and statement is not None:
-                earlier = found.get(statement)
-                rows = (earlier.rows if earlier else []) + [*stored]
-                found[statement] = Write(statement, rows, False)
+            delete = TABLES[record_class].delete
+            if stored and delete is not None:
+                earlier = found.get(delete)
+                found[delete] = Write(delete, (earlier.rows if earlier else []) + [*stored], False)
         for record_class, table in TABLES.items():
             self._collect(record_class, table.insert, found)
         if self._released:
@@ -335,9 +329,7 @@ class Transaction:
         if self.facts:
             found["insert_facts"] = Write("insert_facts", [tuple(fact) for fact in self.facts], False)
         counts = [
-            (project_id, self._writer, *deltas)
-            for project_id, deltas in self._counts.items()
-            if any(deltas)
+            (project_id, self._writer, *deltas) for project_id, deltas in self._counts.items() if any(deltas)
         ]
         if counts:
             found["add_counters"] = Write("add_counters", counts, False)
