@@ -27,7 +27,6 @@ from narrows.cli.session import Outcome, finish
 from narrows.client import AsyncClient
 from narrows.clock import SystemClock
 from narrows.errors import NarrowsError
-from narrows.wire import messages
 
 STEP_SECS = 30
 GITHUB_HEADERS = {
@@ -124,8 +123,8 @@ class Story:
             stats = await client.stats()
         self.check(stats.total_count == 1, f"one wait, not {stats.total_count}")
         counts = f"{stats.waiting_count} waiting, {stats.received_count} received"
-        table = tables.listing([trigger], messages.Trigger)
-        output.out.print(Panel(table, title=f"{title}: {counts}", title_align="left", border_style="dim"))
+        row = tables.card(trigger, fields=("status", "event_key", "id", "requested_at", "settled_at"))
+        output.out.print(Panel(row, title=f"{title}: {counts}", title_align="left", border_style="dim"))
 
     def check(self, held: bool, expected: str) -> None:
         if not held:
@@ -148,7 +147,12 @@ class Story:
                 start_new_session=True,
             )
         async with asyncio.timeout(STEP_SECS), AsyncClient(self.url, retry_secs=STEP_SECS) as client:
-            health = await client.ready()
+            ready = asyncio.ensure_future(client.ready())
+            ended = asyncio.ensure_future(self.server.wait())
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+            self.check(self.server.returncode is None, "a server that starts")
+            ended.cancel()
+            health = await ready
         self.check(health.status == "ok", "a server that is ready")
         return duration_text(self.clock.monotonic() - started)
 
@@ -158,7 +162,10 @@ class Story:
             f"narrows events wait '{self.event_key}' --timeout 10m --callback-url > payload.json"
             " && echo 'closed: deploying'"
         )
-        output.out.print(f"   [cyan]$ {script.replace(' && ', chr(10) + '       && ')}[/cyan]")
+        for line in (
+            script.replace(" --timeout", "\n      --timeout").replace(" && ", "\n      && ").split("\n")
+        ):
+            output.out.print(f"   {'$ ' if line[0] != ' ' else ''}{line}", style="cyan", markup=False)
         function = f"narrows() {{ '{sys.executable}' -m narrows \"$@\"; }}\n"
         self.shell = await asyncio.create_subprocess_exec(
             *("sh", "-c", function + script),

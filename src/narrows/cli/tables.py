@@ -13,13 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from narrows.cli.inputs import duration_text
-from narrows.cli.output import shown
+from narrows.cli.output import out, shown
 from narrows.clock import SystemClock
 from narrows.wire import messages
 
 _STYLES: Final = {"waiting": "yellow", "received": "green", "timed_out": "red", "canceled": "magenta"}
 _NEVER_YEAR: Final = 9999
 _PAYLOAD_WIDTH: Final = 60
+_WIDE: Final = 120
 
 Column = tuple[str, Callable[[Any], Any]]
 
@@ -108,20 +109,25 @@ def listing(rows: Sequence[Any], kind: Any) -> RenderableType:
     if not rows:
         return Text("none", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for title, _ in _COLUMNS[kind]:
+    columns = _COLUMNS[kind]
+    if kind is messages.Trigger and out.width < _WIDE:
+        # Whoever looks at a narrow terminal copies the key; -o json has everything.
+        columns = tuple(column for column in columns if column[0] != "id")
+    for title, _ in columns:
         # The key and the id are what people copy: they wrap, and are never cut.
-        table.add_column(title, overflow="fold" if title in ("event key", "id") else "ellipsis")
+        is_copied = title in ("event key", "id")
+        table.add_column(title, overflow="fold" if is_copied else "ellipsis", no_wrap=not is_copied)
     for row in rows:
-        table.add_row(*(_cell(read(row)) for _, read in _COLUMNS[kind]))
+        table.add_row(*(_cell(read(row)) for _, read in columns))
     return table
 
 
-def card(row: msgspec.Struct) -> RenderableType:
+def card(row: msgspec.Struct, fields: Sequence[str] | None = None) -> RenderableType:
     """One of anything: a line for each of its fields that is set."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name in row.__struct_fields__:
+    for name in fields or row.__struct_fields__:
         value = getattr(row, name)
         if value is None or value is msgspec.UNSET:
             continue
