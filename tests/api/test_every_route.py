@@ -1,0 +1,147 @@
+"""Every route of the table, attacked the same way: no key, no scope, other projects, bad bodies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from narrows.api.app import ROUTES
+from narrows.api.routing import PUBLIC, Route
+from tests.api.harness import Answer, make_api_key, opened
+
+CLOSED = [route for route in ROUTES if route.scope != PUBLIC]
+WITH_BODY = [route for route in ROUTES if route.method == "POST"]
+
+
+def path_of(route: Route) -> str:
+    path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p")
+    return path.replace("{id}", "01a20a59-2952-7700-8000-1d650d1b38fa").replace("{token}", "t" * 43)
+
+
+def check_problem(answer: Answer, status: int, code: str) -> None:
+    problem = answer.json
+    assert (answer.status, problem["code"]) == (status, code)
+    assert problem["error"] == problem["message"]
+    assert problem["error"].endswith(".")
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    check_headers(answer)
+
+
+def check_headers(answer: Answer) -> None:
+    assert answer.headers["x-api-version"] == "v1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-request-id"]
+
+
+async def test_without_a_key_every_closed_route_is_401(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        for route in CLOSED:
+            answer = await client(route.method, path_of(route))
+            check_problem(answer, 401, "unauthenticated")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic eDp5", "Bearer nrw_x", "Bearer " + "a" * 90]
+)
+async def test_what_is_no_key_of_ours_is_401(tmp_path: Path, header: str) -> None:
+    async with opened(tmp_path) as client:  # also in dev, where a key that is given counts
+        check_problem(await client("GET", "/v1/events", authorization=header), 401, "unauthenticated")
+
+
+async def test_a_mistyped_or_unknown_key_is_401(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        key = await make_api_key(client, "one", "*")
+        assert (await client("GET", "/v1/events", key=key)).status == 200
+        for wrong in (key[:-1] + ("0" if key[-1] != "0" else "1"), key[:30] + "x" + key[31:], key + "0"):
+            check_problem(await client("GET", "/v1/events", key=wrong), 401, "unauthenticated")
+
+
+async def test_a_key_without_the_scope_is_403(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        others = {route.scope for route in CLOSED}
+        none = await make_api_key(client, "one")
+        for number, route in enumerate(CLOSED):
+            check_problem(await client(route.method, path_of(route), key=none), 403, "forbidden")
+            rest = await make_api_key(client, "one", *sorted(others - {route.scope}), number=number + 2)
+            check_problem(await client(route.method, path_of(route), key=rest), 403, "forbidden")
+
+
+async def test_admin_routes_are_closed_to_the_keys_of_projects(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        key = await make_api_key(client, "one", "*")
+        for route in CLOSED:
+            if route.admin_only:
+                check_problem(await client(route.method, path_of(route), key=key), 403, "forbidden")
+
+
+async def test_another_project_is_404_wherever_it_is_named(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        key = await make_api_key(client, "one", "*")
+        await make_api_key(client, "two", "*", number=2)
+        required = {"event_key": "k", "timeout_secs": 1, "older_than_days": 1, "events": [], "scopes": []}
+        for route in CLOSED:
+            if route.admin_only or route.pattern == "/metrics":
+                continue
+            path = path_of(route)
+            body = required if route.request is not None else None
+            asked = "event_key=k&project_id=two"
+            for answer in (
+                await client(route.method, f"{path}?{asked}", body, key=key),
+                await client(route.method, f"{path}?event_key=k", body, key=key, x_project_id="two"),
+            ):
+                check_problem(answer, 404, "not_found")
+            if route.request is not None and "project_id" in route.request.__struct_fields__:
+                answer = await client(route.method, path, required | {"project_id": "two"}, key=key)
+                check_problem(answer, 404, "not_found")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"{", b"[]", b"1", b"null", b'{"project_id":1}', b"\xff", b'{"a":"\\u0000"}', b'{"x":' + b"[" * 2000],
+)
+async def test_a_bad_body_is_400(tmp_path: Path, raw: bytes) -> None:
+    async with opened(tmp_path) as client:
+        for route in WITH_BODY:
+            if route.secret_path or (route.pattern.startswith("/v1/api-keys/") and b"project_id" in raw):
+                continue
+            if b"project_id" in raw and route.request and "project_id" not in route.request.__struct_fields__:
+                continue
+            check_problem(await client("POST", path_of(route), raw=raw), 400, "invalid_request")
+
+
+async def test_an_oversized_body_is_413_everywhere(tmp_path: Path) -> None:
+    async with opened(tmp_path, body_limit_bytes=1000, batch_limit_bytes=4000) as client:
+        for route in ROUTES:
+            answer = await client(route.method, path_of(route), raw=b" " * 4001)
+            check_problem(answer, 413, "payload_too_large")
+
+
+async def test_a_content_encoding_is_415(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        for route in WITH_BODY:
+            answer = await client("POST", path_of(route), {}, content_encoding="gzip")
+            check_problem(answer, 415, "unsupported_media_type")
+
+
+async def test_a_wrong_method_is_405_and_says_which_are_right(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        for route in ROUTES:
+            answer = await client("PATCH", path_of(route))
+            check_problem(answer, 405, "method_not_allowed")
+            assert route.method in answer.headers["allow"].split(", ")
+
+
+async def test_no_path_and_no_key_opens_a_door(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        for path in (
+            "/v1/events/livez",
+            "/v1/events/docs",
+            "/v1/events/healthz",
+            "/v1/events//h/x",
+            "/v1/events/..",
+        ):
+            check_problem(await client("GET", path), 401, "unauthenticated")
+        check_problem(await client("GET", "/v1/nothing"), 404, "not_found")

@@ -1,0 +1,104 @@
+"""Idempotency keys over HTTP: once, the same answer again, and never a secret twice."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.api.harness import make_api_key, opened
+
+
+async def test_a_repeat_gets_the_first_answer_and_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        wait = {"event_key": "k"}
+        first = await client("POST", "/v1/events", wait, idempotency_key="a")
+        again = await client("POST", "/v1/events", wait, idempotency_key="a")
+        other_name = await client("POST", "/v1/events", wait, x_idempotency_key="a")
+        assert (first.status, again.status, other_name.status) == (201, 201, 201)
+        assert first.json == again.json == other_name.json
+        assert "idempotency-replayed" not in first.headers
+        assert again.headers["idempotency-replayed"] == "true"
+        assert (await client("GET", "/v1/events/stats")).json["total_count"] == 1
+
+
+async def test_another_body_or_two_keys_or_a_bad_key_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await client("POST", "/v1/events", {"event_key": "k"}, idempotency_key="a")
+        other = await client("POST", "/v1/events", {"event_key": "k2"}, idempotency_key="a")
+        assert other.status == 409
+        both = await client("POST", "/v1/events", {}, idempotency_key="a", x_idempotency_key="b")
+        assert both.status == 400
+        for bad in ("", "x" * 256, "é"):
+            answer = await client("POST", "/v1/events", {"event_key": "x"}, idempotency_key=bad)
+            assert answer.status == 400, bad
+
+
+async def test_refusals_are_not_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        early = await client("POST", "/v1/events/k/send", {"payload": 1}, idempotency_key="a")
+        assert early.status == 404
+        await client("POST", "/v1/events", {"event_key": "k"})
+        assert (await client("POST", "/v1/events/k/send", {"payload": 1}, idempotency_key="a")).status == 200
+
+
+async def test_the_scope_is_credential_method_and_raw_path(tmp_path: Path) -> None:
+    async with opened(tmp_path, dev=False) as client:
+        key = await make_api_key(client, "one", "*")
+        other = await make_api_key(client, "one", "*", number=2)
+        for event_key in ("k1", "k2"):
+            await client("POST", "/v1/events", {"event_key": event_key}, key=key)
+        sent = {"payload": 1}
+        await client("POST", "/v1/events/k1/send", sent, key=key, idempotency_key="a")
+        for path, who in (("/v1/events/k2/send", key), ("/v1/events/k1/send", other)):
+            answer = await client("POST", path, sent, key=who, idempotency_key="a")
+            assert answer.status == 200
+            assert "idempotency-replayed" not in answer.headers
+
+
+async def test_a_secret_is_never_given_twice(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        wait = {"event_key": "k", "callback_url": True}
+        first = await client("POST", "/v1/events", wait, idempotency_key="a")
+        trigger_id = first.json["id"]
+        asked = (
+            ("/v1/events", wait, trigger_id),
+            ("/v1/api-keys", {"scopes": ["*"]}, ""),
+            (f"/v1/triggers/{trigger_id}/callback-urls", {}, ""),
+        )
+        for path, body, made in asked:
+            await client("POST", path, body, idempotency_key="a")
+            again = await client("POST", path, body, idempotency_key="a")
+            assert again.status == 409
+            assert made in again.json["error"]
+            assert first.json["callback_url"][-43:].encode() not in again.body
+
+
+async def test_held_batch_and_prefix_sends_are_replayed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        for event_key in ("p:1", "p:2", "q"):
+            await client("POST", "/v1/events", {"event_key": event_key})
+        batch = {"events": [{"event_key": "q", "payload": 1}, {"event_key": ""}, {"event_key": "no"}]}
+        asked = (
+            ("/v1/events/early/send", {"payload": 1, "hold_secs": 60}),
+            ("/v1/events/batch", batch),
+            ("/v1/events/prefix/p:/send", {"payload": 1}),
+        )
+        for path, body in asked:
+            first = await client("POST", path, body, idempotency_key="a")
+            again = await client("POST", path, body, idempotency_key="a")
+            assert first.status == again.status, path
+            assert first.json == again.json, path
+            assert again.headers["idempotency-replayed"] == "true", path
+        assert len((await client("GET", "/v1/held-events")).json["data"]) == 1
+
+
+async def test_one_still_in_flight_is_409_with_retry_after(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        wait = {"event_key": "k"}
+        both = await asyncio.gather(
+            client("POST", "/v1/events", wait, idempotency_key="a"),
+            client("POST", "/v1/events", wait, idempotency_key="a"),
+        )
+        assert sorted(answer.status for answer in both) == [201, 409]
+        late = next(answer for answer in both if answer.status == 409)
+        assert late.headers["retry-after"] == "1"
