@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Final
 
 from narrows.core.states import TriggerStatus
 from narrows.engine.due import Due, DueTimes
-from narrows.engine.loop import SAFETY_POLL_US, Role, entropy_of
+from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.stats import Histogram
 from narrows.errors import InternalError
-from narrows.operations.marks import SetMark
-from narrows.operations.reads import DueTriggers, ReadMark
+from narrows.operations.purge import SetMark
+from narrows.operations.reads.due import EXPIRE_MARK, DueTriggers, ReadMark
 from narrows.operations.triggers import ExpireTriggers
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("narrows.engine")
 
-MARK_NAME: Final = "expire"
 #: How far ahead a refill looks, and how near the horizon may come before the next one.
 WINDOW_US: Final = 60_000_000
 MARGIN_US: Final = 10_000_000
@@ -87,7 +86,7 @@ class ExpireTriggersRole(Role):
         until = max(self._horizon.at, self._loading_until)
         waiting = TriggerStatus.WAITING
         for trigger in committed.triggers:
-            if trigger.status is waiting and trigger.expires_at <= until:
+            if trigger.status == waiting and trigger.expires_at <= until:
                 self._due.put(Due(trigger.expires_at, trigger.project_id, trigger.id))
             else:
                 # Settled, or moved beyond the horizon: where it stood before is over.
@@ -104,7 +103,7 @@ class ExpireTriggersRole(Role):
         return self._next_round()
 
     async def _begin(self) -> None:
-        mark = await self._service.read(ReadMark(MARK_NAME)) or 0
+        mark = await self._service.read(ReadMark(EXPIRE_MARK)) or 0
         now = self._clock.now()
         # The wall clock may have been set back since the mark was written.
         self._mark = self._written_mark = min(mark, now - MARK_SLACK_US)
@@ -129,7 +128,7 @@ class ExpireTriggersRole(Role):
     async def _refill_when_low(self) -> None:
         """Move the horizon on while little is in memory and it is near."""
         now = self._clock.now()
-        while self._horizon is not None and self._horizon.at < now + MARGIN_US and len(self._due) < LOW:
+        while self._horizon is not None and self._horizon.at <= now + MARGIN_US and len(self._due) < LOW:
             # Commits that land while the page is read are taken in, whether it shows them or not.
             self._loading_until = now + WINDOW_US
             self._horizon = await self._load(self._horizon, self._loading_until)
@@ -179,7 +178,7 @@ class ExpireTriggersRole(Role):
         self._mark = max(self._mark, min(bounds) - MARK_SLACK_US)
         ahead = self._mark - self._written_mark
         if ahead >= IDLE_MARK_US or (ahead > 0 and self._changed):
-            await self._service.perform(SetMark(MARK_NAME, self._mark))
+            await self._service.perform(SetMark(name=EXPIRE_MARK, value=self._mark))
             self._written_mark = self._mark
             self._changed = False
 
@@ -204,7 +203,7 @@ class ExpireTriggersRole(Role):
         """Time these out in one commit. If one of them cannot be, the others still are."""
         ids = tuple((due.project_id, due.id) for due in part)
         try:
-            expired = await self._service.perform(ExpireTriggers(ids=ids, entropy=entropy_of(self._clock)))
+            expired = await self._service.perform(ExpireTriggers(ids=ids, entropy=self._service.entropy()))
         except InternalError as error:
             await self._expire_apart(part, error)
             return

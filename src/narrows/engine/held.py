@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.records import NEVER
-from narrows.engine.loop import Role, entropy_of
+from narrows.engine.loop import Role
 from narrows.operations.events import ExpireHeldEvents
-from narrows.operations.reads import DueHeldEvents
+from narrows.operations.reads.due import DueHeldEvents
 
 if TYPE_CHECKING:
     from narrows.engine.feed import Committed
@@ -34,7 +34,7 @@ class ExpireHeldEventsRole(Role):
         now = self._service.clock.now()
         ids = tuple((project_id, held_id) for held_until, project_id, held_id in rows if held_until <= now)
         if ids:
-            await self._service.perform(ExpireHeldEvents(ids=ids, entropy=entropy_of(self._service.clock)))
+            await self._service.perform(ExpireHeldEvents(ids=ids, entropy=self._service.entropy()))
         if len(ids) == EVENTS_AN_OPERATION:
             return now
         return rows[len(ids)][0] if len(ids) < len(rows) else None

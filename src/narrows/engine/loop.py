@@ -33,11 +33,6 @@ STOP_SECS: Final = 5.0
 FAR: Final = 1 << 62
 
 
-def entropy_of(clock: Clock) -> int:
-    """The random bits that an operation carries for the ids it makes."""
-    return int.from_bytes(clock.random_bytes(8), "big")
-
-
 def no_nudge(due: int) -> None:
     """What `Role.nudge` is outside an engine: there is no loop to wake."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from narrows.engine.loop import Role, entropy_of
+from narrows.engine.loop import Role
 from narrows.operations.retention import PruneRows, PruneTriggers
 
 if TYPE_CHECKING:
@@ -26,22 +26,17 @@ SHORTEST_PAUSE_US: Final = 20_000
 
 
 class Duty(NamedTuple):
-    """Delete from `table` what is older than `age_us`."""
+    """Delete what is older than `age_us` from one table; no table means settled triggers with all that
+    belongs to them."""
 
     age_us: int
-    table: str
-
-    def values(self, now: int, entropy: int) -> PruneTriggers | PruneRows:
-        before = now - self.age_us
-        if self.table == "triggers":
-            return PruneTriggers(before, ROWS_AN_OPERATION, entropy)
-        return PruneRows(self.table, before, ROWS_AN_OPERATION)
+    table: str | None = None
 
 
 def duties(retention_days: int) -> tuple[Duty, ...]:
     retention_us = retention_days * DAY_US
     return (
-        Duty(retention_us, "triggers"),
+        Duty(retention_us),
         Duty(retention_us, "facts"),
         Duty(retention_us, "unmatched_events"),
         Duty(IDEMPOTENCY_US, "idempotency_records"),
@@ -62,9 +57,8 @@ class PruneRole(Role):
         self._current = 0
 
     async def round(self) -> int | None:
-        duty = self._duties[self._current]
         started = self._clock.monotonic()
-        deleted = await self._service.prune(duty.values(self._clock.now(), entropy_of(self._clock)))
+        deleted = await self._prune(self._duties[self._current])
         self.deleted += deleted
         took_us = int((self._clock.monotonic() - started) * SECOND_US)
         if deleted == 0:
@@ -72,3 +66,11 @@ class PruneRole(Role):
             if self._current == 0:
                 return self._clock.now() + PERIOD_US
         return self._clock.now() + max(SHORTEST_PAUSE_US, 2 * took_us)
+
+    async def _prune(self, duty: Duty) -> int:
+        before = self._clock.now() - duty.age_us
+        if duty.table is not None:
+            return await self._service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION))
+        return await self._service.prune(
+            PruneTriggers(before, ROWS_AN_OPERATION, self._service.entropy())
+        )
