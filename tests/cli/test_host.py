@@ -70,7 +70,7 @@ def test_the_lines_that_dev_prints_work(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     port = free_port()
     process = shell.start("dev", "--port", str(port))
-    lines = []
+    lines: list[str] = []
     while len(lines) < 3:
         said = read_until(process.stderr, "curl").splitlines()[-1].strip()
         lines.append(said)

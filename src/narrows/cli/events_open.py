@@ -218,16 +218,26 @@ async def _cancel_many(session: Session, prefix: str, *, dry_run: bool, yes: boo
     pages = session.client.iterate(status="waiting", key_prefix=prefix)
     waiting = [trigger.id async for trigger in pages]
     count: dict[str, Any] = {"prefix": prefix, "waiting": len(waiting), "canceled": 0}
-    question = f"Cancel {len(waiting)} waits whose keys start with {output.shown(prefix)!r}?"
-    if waiting and not dry_run and confirm(question, yes=yes):
-        for trigger_id in waiting:
-            # Settled by somebody else meanwhile, or purged: it is not ours to cancel any more.
-            with contextlib.suppress(Conflict, NotFound):
-                await session.client.cancel(trigger_id=trigger_id)
-                count["canceled"] += 1
+    question = (
+        f"Cancel {inputs.counted(len(waiting), 'wait')} with a key that starts with {output.shown(prefix)!r}?"
+    )
+    if waiting and not dry_run:
+        if not confirm(question, yes=yes):
+            return None
+        count["canceled"] = await _cancel_each(session, waiting)
     if session.printer.is_table:
         verb = "would cancel" if dry_run else "canceled"
-        output.note(f"{verb} {len(waiting) if dry_run else count['canceled']} waits")
+        output.note(f"{verb} {inputs.counted(len(waiting) if dry_run else count['canceled'], 'wait')}")
     else:
         output.write_json(msgspec.json.encode(count | {"dry_run": dry_run}), session.printer.format)
     return None
+
+
+async def _cancel_each(session: Session, trigger_ids: list[str]) -> int:
+    canceled = 0
+    for trigger_id in trigger_ids:
+        # Settled by somebody else meanwhile, or purged: it is not ours to cancel any more.
+        with contextlib.suppress(Conflict, NotFound):
+            await session.client.cancel(trigger_id=trigger_id)
+            canceled += 1
+    return canceled

@@ -118,10 +118,14 @@ async def purge(
         type=messages.PurgeResult,
     )
     result = counted
-    question = f"Delete {counted.would_delete} settled waits older than {older_than_days} days, for good?"
+    question = (
+        f"Delete {inputs.counted(counted.would_delete, 'settled wait')} older than {older_than_days} days?"
+    )
     if not dry_run and (counted.would_delete == 0 or confirm(question, yes=yes)):
         call = calls.purge(older_than_days=older_than_days)
-        reply = await _with_progress(session, call, f"deleting {counted.would_delete} waits")
+        reply = await _with_progress(
+            session, call, f"deleting {inputs.counted(counted.would_delete, 'wait')}"
+        )
         result = msgspec.json.decode(reply, type=messages.PurgeResult)
     if session.printer.is_table:
         done = f"would delete {result.would_delete}" if result.dry_run else f"deleted {result.deleted}"

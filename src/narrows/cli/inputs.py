@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,13 +40,18 @@ def duration_text(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
+def counted(count: int, noun: str) -> str:
+    """'1 wait', '2 waits'."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def payload(text: str | None) -> Any:
     """The JSON of `--payload`: itself, `@file` or `-` for stdin; UNSET where none was given. It is
     sent as it was written, digit for digit, so it is checked here but not decoded."""
     if text is None:
         return msgspec.UNSET
     if text == "-":
-        source, raw = "stdin", sys.stdin.buffer.read()
+        source, raw = "stdin", _stdin()
     elif text.startswith("@"):
         source, raw = text[1:], read_file(text[1:])
     else:
@@ -56,6 +62,12 @@ def payload(text: str | None) -> Any:
         hint = f" For the text {text!r}, quote it: '\"{text}\"'." if source == "--payload" else ""
         raise typer.BadParameter(f"the payload from {source} is not JSON: {error}.{hint}") from None
     return msgspec.Raw(raw.strip())
+
+
+@cache
+def _stdin() -> bytes:
+    """Read once, also where a command is run again."""
+    return sys.stdin.buffer.read()
 
 
 def read_file(path: str) -> bytes:

@@ -59,4 +59,4 @@ about.register(app)
 
 def main() -> None:
     """The entry of the `narrows` command."""
-    app()
+    app(prog_name="narrows")

@@ -91,13 +91,9 @@ async def connect(reach: Reach, *, as_host: bool = False) -> AsyncIterator[Async
             async with AsyncClient(
                 uds=name, project_id=project, retry_secs=RETRY_SECS, reconnect_secs=RECONNECT_SECS
             ) as client:
-                if project == DEFAULT_PROJECT:
-                    await make_default(client)
                 yield client
     elif as_host:
         async with _in_process(settings, project) as client:
-            if project == DEFAULT_PROJECT:
-                await make_default(client)
             yield client
     else:
         client = AsyncClient(
@@ -111,13 +107,16 @@ async def connect(reach: Reach, *, as_host: bool = False) -> AsyncIterator[Async
             yield client
 
 
-async def make_default(client: AsyncClient) -> None:
-    """The project `default` is there for whoever names none, as it is in `narrows dev`."""
+async def make_default(client: AsyncClient) -> bool:
+    """Make the project `default`, which is there for whoever names none; False where it was there."""
     page = await client.list_projects(limit=100)
-    if all(found.id != DEFAULT_PROJECT for found in page.data):
-        # Made by another at the same time, or not on the first page.
-        with contextlib.suppress(Conflict):
-            await client.create_project(DEFAULT_PROJECT)
+    if any(found.id == DEFAULT_PROJECT for found in page.data):
+        return False
+    try:
+        await client.create_project(DEFAULT_PROJECT)
+    except Conflict:  # made by another at the same time, or not on the first page
+        return False
+    return True
 
 
 @contextlib.asynccontextmanager

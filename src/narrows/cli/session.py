@@ -5,6 +5,7 @@ a command. Not here: what any command does."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
@@ -19,7 +20,7 @@ from narrows.cli import output, reach
 from narrows.cli.exits import Exit, exit_of
 from narrows.client import AsyncClient
 from narrows.client.call import Call
-from narrows.errors import ConnectionFailed, Forbidden, NarrowsError, Unauthenticated
+from narrows.errors import ConnectionFailed, Forbidden, NarrowsError, NotFound, Unauthenticated
 
 Outcome = Exit | None
 C = TypeVar("C", bound=Callable[..., Any])
@@ -93,7 +94,12 @@ def command(
             async def work() -> Outcome:
                 async with reach.connect(way, as_host=as_host) as client:
                     session = Session(client, output.Printer(output_format), way, interrupted)
-                    return await function(session, **values)
+                    try:
+                        return await function(session, **values)
+                    except NotFound:
+                        if not await _made_default(session):
+                            raise
+                        return await function(session, **values)
 
             finish(lambda: asyncio.run(work()), interrupted)
 
@@ -102,6 +108,16 @@ def command(
         return function
 
     return decorate
+
+
+async def _made_default(session: Session) -> bool:
+    """On a fresh store the host's first command finds no project; then it is made, and the command,
+    which has done nothing, is run again."""
+    if session.reach.explicit_url or session.reach.asked_project:
+        return False
+    with contextlib.suppress(NarrowsError):
+        return await reach.make_default(session.client)
+    return False
 
 
 def _dress(run: Callable[..., Any], function: Callable[..., Any]) -> None:
@@ -142,7 +158,7 @@ def finish(work: Callable[[], Outcome], after_interrupt: list[str] | None = None
         raise typer.Exit(Exit.OK) from None
     except OSError as error:
         # A port in use, a folder that cannot be written: the system's own sentence says what.
-        output.complain(str(error))
+        output.complain(str(error) or "it took too long")
         raise typer.Exit(Exit.UNEXPECTED) from None
     if outcome:
         raise typer.Exit(outcome)
@@ -154,7 +170,7 @@ def next_steps(error: NarrowsError) -> list[str]:
     if isinstance(error, Unauthenticated):
         steps.append("Put an API key into NARROWS_API_KEY or name its file by --api-key-file.")
         steps.append("On the server's host, `narrows keys create` makes one.")
-    elif isinstance(error, Forbidden):
+    elif isinstance(error, Forbidden) and error.request_id:
         steps.append("`narrows keys list` on the host shows the scopes of each key.")
     elif isinstance(error, ConnectionFailed):
         steps.append("`narrows doctor` shows which server is meant and whether it answers.")
