@@ -7,8 +7,11 @@ import json
 import logging
 import re
 import sys
+import threading
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, TextIO
 
 from narrows.config import Config
 
@@ -16,6 +19,9 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 #: The API makes its line a request as logfmt by itself, cheaply; here its fields are found again.
 _ACCESS: Final = "narrows.access"
 _PAIR: Final = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)')
+#: Request lines are written after so long, or when there are so many.
+_GATHER_SECS: Final = 0.1
+_LINES: Final = 256
 _COLOURS: Final = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31m"}
 
 
@@ -58,7 +64,52 @@ class Logfmt(logging.Formatter):
     """`time=... level=info logger=narrows.api message="..." field=value`."""
 
     def format(self, record: logging.LogRecord) -> str:
+        if record.name == _ACCESS:
+            # On the path of every request, and logfmt already.
+            time = f"{_seconds(int(record.created))}.{int(record.msecs * 1000):06d}Z"
+            return f"time={time} level=info logger={_ACCESS} {record.msg}"
         return " ".join(f"{name}={_quoted(value)}" for name, value in _all_fields(self, record).items())
+
+
+@lru_cache(maxsize=4)
+def _seconds(whole: int) -> str:
+    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+class Gathering(logging.StreamHandler[TextIO]):
+    """Writes request lines some at a time: one system call for each would cost a busy server as much
+    as a tenth of a send. Anything graver than info goes out at once, with all that waits."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._due = threading.Event()
+        threading.Thread(target=self._write_when_due, name="narrows-log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            if record.levelno > logging.INFO or record.name != _ACCESS or len(self._lines) >= _LINES:
+                self.flush()
+            elif len(self._lines) == 1:
+                self._due.set()
+        except Exception:  # noqa: BLE001 - logging's own way: a log line never breaks a request
+            self.handleError(record)
+
+    def flush(self) -> None:
+        with self.lock or nullcontext():
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("\n".join(lines) + "\n")
+                self.stream.flush()
+
+    def _write_when_due(self) -> None:
+        pause = threading.Event()
+        while True:
+            self._due.wait()
+            pause.wait(_GATHER_SECS)
+            self._due.clear()
+            self.flush()
 
 
 class Json(logging.Formatter):
@@ -102,7 +153,7 @@ def set_up(config: Config) -> None:
         formatter = Logfmt()
     elif form == "json":
         formatter = Json()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.stderr) if terminal else Gathering(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=config.log_level.upper(), handlers=[handler], force=True)
     # uvicorn's own lines about requests and start-up would say everything twice.
