@@ -12,7 +12,6 @@ import resource
 import socket
 import sys
 import time
-import urllib.request
 from typing import Any
 
 import uvloop
@@ -83,14 +82,21 @@ def milliseconds(port: int, method: str, path: str, count: int) -> list[float]:
     return took
 
 
-def get_text(port: int, path: str) -> str:
-    """The body of a GET, as text."""
-    request = urllib.request.Request(
-        f"http://{HOST}:{port}{path}", headers={"Authorization": f"Bearer {API_KEY}"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as reply:
-        text: str = reply.read().decode()
-    return text
+def settled_secs(port: int, trigger_ids: list[str]) -> list[float]:
+    """When the long poll of each trigger was answered, by the clock of this machine."""
+
+    async def poll(trigger_id: str) -> float:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(request_bytes("GET", f"/v1/triggers/{trigger_id}/wait?timeout_secs=60"))
+        await reader.readuntil(b"\r\n\r\n")
+        at = time.time()
+        writer.close()
+        return at
+
+    async def poll_all() -> list[float]:
+        return await asyncio.gather(*map(poll, trigger_ids))
+
+    return uvloop.run(poll_all())
 
 
 def resumed_milliseconds(port: int, count: int) -> list[float]:

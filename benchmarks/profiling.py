@@ -14,11 +14,13 @@ from pathlib import Path
 
 from benchmarks.server import WORK, Server
 
-RATE = 400
+RATE = 200
 #: (pattern over "function (file:line)", part); the first that fits the innermost frame wins.
 PARTS: tuple[tuple[str, str], ...] = (
-    (r"^(commit|rollback|begin|_run) .*storage/sqlite", "storage: SQLite write and commit"),
-    (r"storage/sqlite", "storage: SQLite statements"),
+    (r"\bcommit .*storage/sqlite", "storage: SQLite commit (write and sync of the WAL)"),
+    (r"\bwrite .*storage/sqlite", "storage: SQLite statements that write"),
+    (r"\b(load|rows|_as_one_text) .*storage/sqlite", "storage: SQLite statements that read"),
+    (r"\bbegin .*storage/sqlite", "storage: SQLite begin"),
     (r"storage/checkpoint", "storage: checkpoint"),
     (r"storage/(transaction|writer|store|lookups|statements)", "storage: batch, transaction"),
     (r"narrows/(core|operations)/", "core and operations"),
@@ -30,8 +32,10 @@ PARTS: tuple[tuple[str, str], ...] = (
     (r"narrows/api/", "API: call, reply, request id"),
     (r"(uvicorn/|httptools)", "HTTP parsing and writing (uvicorn, httptools)"),
     (r"(asyncio/|uvloop)", "event loop, sockets (uvloop)"),
-    (r"(concurrent/futures|threading\.py)", "threads"),
+    (r"(concurrent/futures|threading\.py)", "threads: wake-ups"),
 )
+#: A thread that waits for work or for another: the profiler cannot tell a short sleep from work.
+IDLE = re.compile(r"^(Condition\.wait|_worker|Event\.wait|Thread\._wait_for_tstate_lock) ")
 
 
 def profile(server: Server, secs: int) -> subprocess.Popen[str]:
@@ -40,7 +44,7 @@ def profile(server: Server, secs: int) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             recorder, "record", "--pid", str(server.process.pid), "--duration", str(secs), "--rate", str(RATE),
-            "--format", "raw", "--threads", "--full-filenames", "--nonblocking", "--output", WORK / "profile.txt",
+            "--format", "raw", "--threads", "--full-filenames", "--output", WORK / "profile.txt",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -62,6 +66,8 @@ def table(secs: int) -> list[str]:
     for sample in (WORK / "profile.txt").read_text().splitlines():
         stack, _, count = sample.rpartition(" ")
         frames = stack.split(";")
+        if IDLE.search(frames[-1]):
+            continue
         threads[_thread(frames[0])] += int(count)
         parts[part_of(frames[1:])] += int(count)
         hot[_short(frames[-1])] += int(count)

@@ -23,6 +23,7 @@ ONE_PER_COMMIT = "--one-per-commit"
 
 def add_noop() -> None:
     """The composition root makes its application with the route that only a benchmark has."""
+
     def with_noop(service: Any, settings: ApiSettings | None = None) -> Any:
         return create_app(service, replace(settings or ApiSettings(), bench_noop=True))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks import clients, load
 from benchmarks.clients import Wire
@@ -20,91 +22,84 @@ from narrows.storage import sqlite
 @contextmanager
 def _with_due(
     setting: Setting, count: int, per_sec: float, delay_secs: float
-) -> Iterator[tuple[Server, int]]:
+) -> Iterator[tuple[Server, int, list[tuple[str, int]]]]:
     """A server whose database has `count` more waits that are due from `delay_secs` on."""
     server = Server(setting.big)
     due_at = int((time.time() + delay_secs) * US)
     add_waits(server.database, count, "due", due_at=due_at, per_sec=per_sec)
+    watched = _due(server.database, "id, expires_at")[::50]
     with server:
-        yield server, due_at
+        yield server, due_at, watched
 
 
 def _sleep_until(moment: int, more_secs: float) -> None:
     time.sleep(max(0.0, moment / US + more_secs - time.time()))
 
 
-def _lateness(database: Path, prefix: str) -> list[float]:
-    """Milliseconds between due and settled, as the server stamped them."""
+def _due(database: Path, columns: str) -> list[tuple[Any, ...]]:
+    """Columns of the triggers that were added, in the order in which they are due."""
     connection = sqlite.connect(database, read_only=True)
-    low, high = f"{prefix}:", f"{prefix};"
     found = connection.execute(
-        "select (settled_at - expires_at) / 1000.0 from triggers where event_key >= ? and event_key < ? and status = 'timed_out'",
-        (low, high),
+        f"select {columns} from triggers where event_key >= 'due:' and event_key < 'due;' order by expires_at"
     )
-    late = [value for (value,) in found]
+    rows = list(found)
     connection.close()
-    return late
+    return rows
+
+
+class Lateness(NamedTuple):
+    """Milliseconds after the due time: of all by the server's stamps, of some as a long poll saw it."""
+
+    stamped: list[float]
+    seen: list[float]
+
+
+def _late(setting: Setting, *, loaded: bool) -> Lateness:
+    """One run: 1,000 time-outs a second over 10 s, each 50th watched by a long poll."""
+    with _with_due(setting, 10_000, 1000, 5.0) as (server, due_at, watched), ThreadPoolExecutor(1) as beside:
+        seen = beside.submit(clients.settled_secs, server.port, [trigger_id for trigger_id, _ in watched])
+        _sleep_until(due_at, -1)
+        if loaded:
+            load.run(server, API_KEY, "send", secs=12, keys=Keys(setting.shuffled, 0, 10**9))
+        answered = seen.result()
+    stamps = _due(server.database, "settled_at, expires_at")
+    if any(settled_at is None for settled_at, _ in stamps):
+        raise SystemExit("not every time-out happened")
+    return Lateness(
+        [(settled_at - expires_at) / 1000 for settled_at, expires_at in stamps],
+        [at * 1000 - expires_at / 1000 for at, (_, expires_at) in zip(answered, watched, strict=True)],
+    )
 
 
 def lateness(setting: Setting) -> None:
-    """1,000 time-outs a second over 10 s: idle, and beside a full load of sends; in turn."""
-    count = 10_000
-    late: dict[str, list[float]] = {"idle": [], "loaded": []}
-    commit_ms: dict[str, list[float]] = {"idle": [], "loaded": []}
+    """1,000 time-outs a second: idle, and beside a full load of sends; in turn."""
+    found: dict[bool, list[Lateness]] = {False: [], True: []}
     for _ in range(setting.runs):
-        for name in late:
-            with _with_due(setting, count, 1000, 5.0) as (server, due_at):
-                _sleep_until(due_at, -1)
-                if name == "loaded":
-                    load.run(server, API_KEY, "send", secs=12, keys=Keys(setting.shuffled, 0, 10**9))
-                _sleep_until(due_at, 11)
-                commit_ms[name].append(_commit_ms(server))
-            found = _lateness(server.database, "due")
-            if len(found) != count:
-                raise SystemExit(f"{len(found)} of {count} time-outs happened")
-            late[name] += found
-    for name, words, p50_most, p99_most in (
-        ("idle", "1,000 a second", 2, 15),
-        ("loaded", "1,000 a second beside a full load of sends", 10, 50),
+        for loaded, runs in found.items():
+            runs.append(_late(setting, loaded=loaded))
+    for loaded, words, p50_most, p99_most in (
+        (False, "1,000 a second", 2, 15),
+        (True, "1,000 a second beside a full load of sends", 10, 50),
     ):
-        commit = spread(commit_ms[name]).median
-        p50, p99 = quantile(late[name], 0.5) + commit, quantile(late[name], 0.99) + commit
+        seen = [late for run in found[loaded] for late in run.seen]
+        stamped = [late for run in found[loaded] for late in run.stamped]
+        p50, p99 = quantile(seen, 0.5), quantile(seen, 0.99)
+        of_all = f"{figure(quantile(stamped, 0.5))} / {figure(quantile(stamped, 0.99))} ms, largest {figure(max(stamped))}"
         setting.table.add(
             Row(
                 f"lateness of time-outs p50 / p99, {words}",
                 f"<= {p50_most} / {p99_most} ms",
                 f"{figure(p50)} / {figure(p99)} ms",
                 p50 <= p50_most and p99 <= p99_most,
-                f"stamp minus due time, plus the mean commit of {figure(commit)} ms; largest {figure(max(late[name]) + commit)} ms",
+                f"client; {len(seen)} long polls; the stamps of all {len(stamped):,}: {of_all}",
             )
         )
-
-
-def _commit_ms(server: Server) -> float:
-    """The mean time of a commit, from the server's own metrics."""
-    wire = clients.get_text(server.port, "/metrics")
-    values = {
-        line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
-        for line in wire.splitlines()
-        if line and line[0] != "#"
-    }
-    spent = sum(
-        value
-        for name, value in values.items()
-        if "commit" in name and name.partition("{")[0].endswith("_sum")
-    )
-    count = sum(
-        value
-        for name, value in values.items()
-        if "commit" in name and name.partition("{")[0].endswith("_count")
-    )
-    return 1000 * spent / count if count else 0.0
 
 
 def at_one_instant(setting: Setting) -> None:
     secs = []
     for _ in range(setting.runs):
-        with _with_due(setting, 100_000, 0, 8.0) as (server, due_at):
+        with _with_due(setting, 100_000, 0, 8.0) as (server, due_at, _):
             wire = Wire(server.port)
             _sleep_until(due_at, 0)
             while wire.call("GET", "/v1/events/stats")["timed_out_count"] < 100_000:
