@@ -56,6 +56,7 @@ class Client:
         *,
         key: str | None = None,
         raw: bytes | None = None,
+        parts: tuple[bytes, ...] = (),
         **headers: str,
     ) -> Answer:
         content = raw if raw is not None else b"" if body is None else json.dumps(body).encode()
@@ -66,7 +67,11 @@ class Client:
             named["authorization"] = f"Bearer {key}"
         path, _, query = target.partition("?")
         sent: list[dict[str, Any]] = []
-        messages = [{"type": "http.request", "body": content, "more_body": False}]
+        bodies = [content, *parts][::-1]  # `parts` come one by one, as from a slow client
+        messages = [
+            {"type": "http.request", "body": body, "more_body": number > 0}
+            for number, body in enumerate(bodies)
+        ]
 
         async def receive() -> dict[str, Any]:
             return messages.pop() if messages else await asyncio.get_running_loop().create_future()

@@ -47,6 +47,13 @@ async def test_an_awkward_key_works_everywhere(tmp_path: Path, key: str) -> None
         assert (await client("DELETE", path)).status == 409
 
 
+async def test_a_body_in_parts_is_read_whole_and_within_its_limit(tmp_path: Path) -> None:
+    async with opened(tmp_path, body_limit_bytes=100) as client:
+        made = await client("POST", "/v1/events", parts=(b'{"event', b'_key":', b'"k"}'))
+        assert (made.status, made.json["event_key"]) == (201, "k")
+        assert (await client("POST", "/v1/events", parts=(b" " * 60, b" " * 60))).status == 413
+
+
 async def test_the_payload_comes_back_as_it_was_sent(tmp_path: Path) -> None:
     text = b'{"b":1.00,"a":[1e5,-0,12345678901234567890123],"s":"\\u00e9"}'
     async with opened(tmp_path) as client:

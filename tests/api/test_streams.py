@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from narrows.operations.base import HOST
+from narrows.operations.events import SendEvent
+from narrows.operations.reads import GetTriggerById
+from narrows.storage.committed import Committed
 from tests.api.harness import Server
 
 
@@ -175,6 +180,51 @@ def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             position, trigger = reader.frame()
             assert (position, trigger["status"]) == (f"{made['id']}.{version + 1}", "received")
             assert reader.chunk() == ""
+            assert not rest_of(frozen).endswith(b"0\r\n\r\n")
+
+
+def rest_of(connection: socket.socket) -> bytes:
+    """All that still comes on a connection, whether it ends well or is broken off."""
+    received = b""
+    try:
+        while part := connection.recv(1 << 20):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def test_a_change_between_subscription_and_first_read_is_seen(server: Server) -> None:
+    made = ask(server, "POST", "/v1/events", {"event_key": "k"})
+    service = server.api.service
+    read = service.read
+
+    async def read_and_be_overtaken(asked: Any) -> Any:
+        found = await read(asked)
+        service.read = read
+        await service.perform(
+            SendEvent(actor=HOST, project_id="default", entropy=7, payload=None, trigger_id=made["id"])
+        )
+        return found
+
+    service.read = read_and_be_overtaken
+    with Reader(server, f"/v1/triggers/{made['id']}/stream") as reader:
+        assert reader.frame()[1]["status"] == "waiting"
+        assert reader.frame()[1]["status"] == "received"
+        assert reader.chunk() == ""
+
+
+def test_a_position_is_never_sent_twice(server: Server) -> None:
+    made = ask(server, "POST", "/v1/events", {"event_key": "k"})
+    service = server.api.service
+    reading = service.read(GetTriggerById(project_id="default", trigger_id=made["id"]))
+    first = asyncio.run_coroutine_threadsafe(reading, server.loop).result(10)
+    with Reader(server, "/v1/events/k/stream") as reader:
+        assert reader.frame()[0] == f"{made['id']}.1"
+        late_hint = Committed((), (first,), (), (), 1, first.requested_at, 0.0)
+        server.loop.call_soon_threadsafe(service.feed.publish, late_hint)
+        ask(server, "POST", "/v1/events/k/send")
+        assert reader.frame()[0] == f"{made['id']}.2"
 
 
 def test_the_long_poll_answers_when_the_event_comes(server: Server) -> None:

@@ -23,7 +23,7 @@ from narrows.api.request_ids import RequestIds
 from narrows.api.routing import PUBLIC, Endpoint, Reply, Route, Router
 from narrows.api.settings import BATCH_LIMIT_BYTES, BODY_LIMIT_BYTES, ApiSettings
 from narrows.api.streams import Streams
-from narrows.errors import NarrowsError, Unauthenticated
+from narrows.errors import Unauthenticated
 from narrows.wire import messages as m
 
 if TYPE_CHECKING:
@@ -195,8 +195,6 @@ class Api:
     async def _refuse(self, call: Call, error: Exception) -> None:
         if call.status:
             raise error  # the reply has begun: all that is left is to break the connection off
-        if isinstance(error, NarrowsError):
-            error = call.reader_only(error)
         status, body, headers = problems.reply(error, call.request_id)
         call.extra_headers += headers
         call.media_type = b"application/json"

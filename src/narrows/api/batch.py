@@ -87,7 +87,7 @@ async def _result(call: Call, outcome: Outcome) -> messages.BatchItemResult:
     if isinstance(outcome, TriggerOutcome):
         shown = await replies.trigger_message(call.service, outcome.trigger)
         return messages.BatchItemResult(status=outcome.status, trigger=shown)
-    return _without_trigger(call.reader_only(outcome) if isinstance(outcome, NarrowsError) else outcome)
+    return _without_trigger(outcome)
 
 
 def _without_trigger(outcome: HeldOutcome | NarrowsError) -> messages.BatchItemResult:

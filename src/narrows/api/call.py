@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from narrows.api.checks import integer, page_size
 from narrows.api.problems import ClientGone
 from narrows.api.routing import Reply, Route, percent_decode
-from narrows.errors import InvalidRequest, NarrowsError, NotFound, PayloadTooLarge, UnsupportedMediaType
+from narrows.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from narrows.api.app import Api
@@ -161,12 +161,6 @@ class Call:
             return project_id
         self.project_id = await self.api.authenticator.project(self, in_body)
         return self.project_id
-
-    def reader_only(self, error: NarrowsError) -> NarrowsError:
-        """Near keys in the details of a 404 are only for those who may read."""
-        if isinstance(error, NotFound) and error.details and not self.credential.allows("events:read"):
-            return NotFound(error.message)
-        return error
 
     def base_url(self) -> str:
         """How the outside reaches this server. Never from the Host header, which anybody who can

@@ -14,6 +14,7 @@ from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core import records
 from narrows.core.states import SETTLED
+from narrows.engine.feed import FeedClosed
 from narrows.errors import InvalidRequest
 from narrows.operations import reads
 from narrows.operations.base import Replayed
@@ -85,12 +86,8 @@ async def wait_for_trigger(call: Call) -> Reply:
                 while found.status not in SETTLED:
                     changed = await watch.next()
                     found = changed if changed.version > found.version else found
-        except TimeoutError:
-            pass  # still waiting: the caller asks again
-        except Exception:
-            if not call.service.feed.closed:
-                raise
-            # The server is stopping: the caller asks again, of the next one.
+        except (TimeoutError, FeedClosed):
+            pass  # still waiting: the caller asks again, of the next server if this one is stopping
     return await replies.trigger(call, found)
 
 
