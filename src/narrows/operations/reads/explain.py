@@ -61,7 +61,7 @@ class Explain:
         lines = [
             _verdict(self.event_key, trigger, reader.now),
             *_what_came(trigger, unmatched),
-            *_what_went_astray(trigger, astray),
+            *_what_went_astray(astray),
             *_what_is_held(trigger, held_count, held_until),
             *(sentence_of(each) for each in near[:_BEST]),
             *map(_happening, facts),
@@ -123,7 +123,7 @@ def _arrival(trigger: Trigger | None, event: UnmatchedEvent) -> str:
     return f"{came} and found no wait; send it with hold_secs to have it kept for the next one."
 
 
-def _what_went_astray(trigger: Trigger | None, astray: Sequence[NearKey]) -> Iterator[str]:
+def _what_went_astray(astray: Sequence[NearKey]) -> Iterator[str]:
     """Events that came for a key near to this one."""
     for near in astray[:_BEST]:
         yield (

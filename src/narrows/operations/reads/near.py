@@ -51,36 +51,37 @@ def _is_other_family(asked: str, other: str) -> bool:
     return any(endings)
 
 
-def spellings(asked: str, families: set[str]) -> set[str]:
-    """Other ways to write the key: case, white space, the families of the keys that there are, a
-    character too much, two swapped."""
-    found = {asked.lower(), asked.upper(), asked.title(), asked.capitalize(), asked.swapcase()}
-    found |= {asked.strip(), asked.rstrip(_SEPARATORS), f"{asked}/"}
-    for own in set(families_of(asked)) | {""}:
-        ending = asked.removeprefix(own)
-        found |= {family + ending for family in families}
-        found |= {ending} | {changed + ending for changed in (own.lower(), own.upper(), own.title())}
-        found |= {own + changed for changed in (ending.lower(), ending.upper(), ending.capitalize())}
+def spellings(asked: str, families: set[str]) -> list[str]:
+    """Other ways to write the key, likeliest first: case, white space, a character too much, two
+    swapped, the families of the keys that there are."""
+    found = [asked.lower(), asked.upper(), asked.title(), asked.capitalize(), asked.swapcase()]
+    found += [asked.strip(), asked.rstrip(_SEPARATORS), f"{asked}/"]
+    endings = {own: asked.removeprefix(own) for own in (*families_of(asked), "")}
+    for own, ending in endings.items():
+        found += [ending, own.lower() + ending, own.upper() + ending, own.title() + ending]
+        found += [own + ending.lower(), own + ending.upper(), own + ending.capitalize()]
     if len(asked) <= _SHORT_KEY:
         places = range(len(asked))
-        found |= {asked[:place] + asked[place + 1 :] for place in places}
-        found |= {
+        found += [asked[:place] + asked[place + 1 :] for place in places]
+        found += [
             asked[:place] + asked[place + 1] + asked[place] + asked[place + 2 :] for place in places[:-1]
-        }
-    return found - {asked, ""}
+        ]
+    found += [family + ending for ending in endings.values() for family in sorted(families)]
+    return [key for key in dict.fromkeys(found) if key not in (asked, "")]
 
 
 def edits_between(one: str, other: str, most: int = _MAX_EDITS) -> int | None:
     """How many characters have to be put in, left out, replaced or swapped with their neighbour, if
     at most `most`."""
+    if abs(len(one) - len(other)) > most:
+        return None
     start = common_length(one, other)
     one, other = one[start:], other[start:]
     end = common_length(one[::-1], other[::-1])
     one, other = one[: len(one) - end], other[: len(other) - end]
     if not one or not other:
-        edits = len(one) + len(other)
-        return edits if edits <= most else None
-    if most == 0 or abs(len(one) - len(other)) > most:
+        return len(one) + len(other)
+    if most == 0:
         return None
     changes = [(one[1:], other), (one, other[1:]), (one[1:], other[1:])]
     if one[:2] == other[1::-1]:
@@ -91,6 +92,8 @@ def edits_between(one: str, other: str, most: int = _MAX_EDITS) -> int | None:
 
 def common_length(one: str, other: str) -> int:
     """How many characters both begin with; by halving, since keys in one index begin alike for long."""
+    if one[:1] != other[:1]:
+        return 0
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

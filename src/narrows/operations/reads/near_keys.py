@@ -16,8 +16,9 @@ from narrows.operations.reads.near import Kinship, families_of, kinship, spellin
 from narrows.storage.backend import Reader
 
 #: Each way in key order; and how many families of keys are told apart.
-_NEIGHBOURS: Final = 80
+_NEIGHBOURS: Final = 50
 _FAMILIES: Final = 30
+_MOST_SPELLINGS: Final = 300
 _BEST: Final = 5
 
 
@@ -94,13 +95,12 @@ async def near_keys(reader: Reader, index: KeyIndex, project_id: str, event_key:
     neighbours = {row[0] for row in rows}
     families = await _families(reader, index, project_id)
     families |= {family for key in neighbours for family in families_of(key)}
-    candidates = neighbours | set(sorted(spellings(event_key, families))[:_MOST_SPELLINGS])
-    near = {key: kin for key in candidates if (kin := kinship(event_key, key)) is not None}
-    known = await reader.load(index.known, sorted((project_id, key) for key in near))
-    return sorted(NearKey(near[key], key, note) for key, note in known)
-
-
-_MOST_SPELLINGS: Final = 300
+    near = {key for key in neighbours if kinship(event_key, key) is not None}
+    candidates = near.union(spellings(event_key, families)[:_MOST_SPELLINGS])
+    known = await reader.load(index.known, sorted((project_id, key) for key in candidates))
+    return sorted(
+        NearKey(kin, key, note) for key, note in known if (kin := kinship(event_key, key)) is not None
+    )
 
 
 async def _families(reader: Reader, index: KeyIndex, project_id: str) -> set[str]:

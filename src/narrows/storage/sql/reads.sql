@@ -185,12 +185,18 @@ order by u.id desc
 limit :most
 
 -- name: list_unmatched_key_page
+-- The ids first, from the index on keys alone; the rows after them.
+with found as (
+  select k.id from unmatched_events as k
+  where k.project_id = :project_id and k.event_key = :event_key and k.id < :before
+  order by k.id desc
+  limit :most)
 select u.project_id, u.id, u.event_key, u.reason, u.trigger_id, u.late_us, u.detail, u.sent_by,
   u.arrived_at
-from unmatched_events as u
-where u.project_id = :project_id and u.event_key = :event_key and u.id < :before
+from found
+cross join unmatched_events as u
+where u.project_id = :project_id and u.id = found.id
 order by u.id desc
-limit :most
 
 -- name: list_projects_page
 select p.id, p.name, p.created_at from projects as p
@@ -377,10 +383,9 @@ where u.project_id = :project_id and u.event_key >= :event_key
 
 -- name: unmatched_by_key
 -- Which of these keys an event came for in vain, and when the last one did.
-select i.event_key, (select u.arrived_at from unmatched_events as u
-                     where u.project_id = i.project_id and u.event_key = i.event_key
-                     order by u.id desc
-                     limit 1) as arrived_at
+select i.event_key, u.arrived_at
 from @input(project_id text, event_key text) as i
-where exists (select 1 from unmatched_events as u
-              where u.project_id = i.project_id and u.event_key = i.event_key)
+cross join unmatched_events as u
+where u.project_id = i.project_id
+  and u.id = (select max(k.id) from unmatched_events as k
+              where k.project_id = i.project_id and k.event_key = i.event_key)
