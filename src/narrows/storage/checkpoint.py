@@ -34,7 +34,7 @@ class Checkpointer:
         self._path = path
         self._on_sync_failed = on_sync_failed
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="narrows-checkpoint", daemon=True)
         self._started = False
 
@@ -63,12 +63,11 @@ class Checkpointer:
         connection = sqlite.connect(self._path)
         # Never closed: closing any descriptor of the file drops SQLite's POSIX locks on it.
         descriptor = os.open(self._path, os.O_RDWR)
-        pause = threading.Event()
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
-            if self._wal_bytes() < _PASSIVE_PAGES * 4096 and not self._stopping:
-                pause.wait(_PAUSE_SECS)
+            if self._wal_bytes() < _PASSIVE_PAGES * 4096 and not self._stopping.is_set():
+                self._stopping.wait(_PAUSE_SECS)
                 continue
             try:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
@@ -77,13 +76,12 @@ class Checkpointer:
                 log.info("the checkpoint is tried again later: the database is busy")
             except (apsw.Error, OSError) as error:
                 self._failed(error)
-            if not self._stopping:
-                pause.wait(_PAUSE_SECS)
+            self._stopping.wait(_PAUSE_SECS)
         connection.close()
 
     def _failed(self, error: apsw.Error | OSError) -> None:
         if isinstance(error, OSError) or sqlite.is_failed_sync(error):
-            self._stopping = True
+            self._stopping.set()
             self._on_sync_failed(
                 f"The disk did not keep a checkpoint: {error}. The server has to start again."
             )
@@ -91,7 +89,7 @@ class Checkpointer:
             log.warning("the checkpoint failed and is tried again: %s", error)
 
     def stop(self) -> None:
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         if self._started:
             self._thread.join()
