@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.states import TriggerStatus
-from narrows.engine.due import Due, DueTimes
+from narrows.engine.due import Due, DueTimes, Key
 from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.stats import Histogram
 from narrows.errors import InternalError
@@ -70,6 +70,7 @@ class ExpireTriggersRole(Role):
         self._due = DueTimes()
         self._horizon: Due | None = None  # None until the mark has been read
         self._loading_until = 0
+        self._heard: set[Key] | None = None
         self._mark = 0
         self._written_mark = 0
         self._changed = False
@@ -85,6 +86,8 @@ class ExpireTriggersRole(Role):
         self._changed = True
         until = max(self._horizon.at, self._loading_until)
         waiting = TriggerStatus.WAITING
+        if self._heard is not None:
+            self._heard.update((trigger.project_id, trigger.id) for trigger in committed.triggers)
         for trigger in committed.triggers:
             if trigger.status == waiting and trigger.expires_at <= until:
                 self._due.put(Due(trigger.expires_at, trigger.project_id, trigger.id))
@@ -136,11 +139,17 @@ class ExpireTriggersRole(Role):
             self._stay_within_memory()
 
     async def _load(self, after: Due, until: int) -> Due:
-        """Read one page of the index into memory; returns how far it reached."""
-        rows = await self._service.read(DueTriggers(after=after, until=until, limit=PAGE))
+        """Read one page of the index into memory; returns how far it reached. What a commit told
+        meanwhile is newer than the page."""
+        heard = self._heard = set[Key]()
+        try:
+            rows = await self._service.read(DueTriggers(after=after, until=until, limit=PAGE))
+        finally:
+            self._heard = None
         page = [Due(*row) for row in rows]
-        postponed = self._postponed
-        self._due.put_all(due for due in page if due not in postponed)
+        self._due.put_all(
+            due for due in page if due[1:] not in heard and due not in self._postponed
+        )
         return page[-1] if len(page) >= PAGE else Due(until, AFTER_ALL_IDS, "")
 
     def _stay_within_memory(self) -> None:

@@ -1,0 +1,83 @@
+"""`python -m tests.simulation`: one seed again, or a campaign of fresh ones.
+
+    python -m tests.simulation --seed 4711            replay one, with its trail
+    python -m tests.simulation --seeds 20000          a campaign from a fresh base seed
+    python -m tests.simulation --seeds 300 --bug null_is_timeout
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+
+from tests.simulation.bugs import BUGS
+from tests.simulation.world import World
+
+
+def run_seed(seed: int) -> World:
+    """Run one seed to its end; returns the world. The error of a failing one says how to replay it."""
+    world = World(seed)
+    try:
+        world.result = world.run()
+    except BaseException as error:
+        error.add_note(f"replay: python -m tests.simulation --seed {seed}")
+        error.add_note("\n".join(list(world.trail)[-12:]))
+        raise
+    return world
+
+
+def campaign(base: int, count: int) -> dict[str, int]:
+    """Run `count` seeds from `base` on; returns what they added up to."""
+    total = {"seeds": 0, "crashes": 0, "commits": 0}
+    for seed in range(base, base + count):
+        world = run_seed(seed)
+        total["seeds"] += 1
+        total["crashes"] += world.crashes
+        total["commits"] += world.commits
+    return total
+
+
+def fresh_base() -> int:
+    return int.from_bytes(os.urandom(5), "big") * 1_000_000
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, help="replay this seed and print its trail")
+    parser.add_argument("--seeds", type=int, default=1_000, help="how many seeds")
+    parser.add_argument("--base", type=int, help="the first seed (default: a fresh one)")
+    parser.add_argument("--bug", choices=sorted(BUGS), help="with this bug planted")
+    options = parser.parse_args(arguments)
+    with BUGS[options.bug]() if options.bug else contextlib.nullcontext():
+        if options.seed is not None:
+            return replay(options.seed)
+        base = fresh_base() if options.base is None else options.base
+        print(f"{options.seeds} seeds from base seed {base}", flush=True)
+        started = time.perf_counter()
+        total = campaign(base, options.seeds)
+        took_secs = time.perf_counter() - started
+        print(f"{total} in {took_secs:.1f} s, {1000 * took_secs / options.seeds:.1f} ms a seed; no violation")
+    return 0
+
+
+def replay(seed: int) -> int:
+    world = World(seed)
+    world.trail = type(world.trail)(maxlen=None)
+    try:
+        print("digest", world.run())
+        return 0
+    except Exception as error:  # noqa: BLE001 - whatever went wrong is what is asked for
+        print("\n".join(world.trail))
+        traceback.print_exception(error)
+        return 1
+    finally:
+        print(f"{world.commits} commits, {world.crashes} crashes, {world.loop.turns} turns")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

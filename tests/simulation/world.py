@@ -1,0 +1,348 @@
+"""One run of the simulation: a server that crashes, clients that send and wait, and the ledger that
+checks every commit and every answer against the model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import random
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from narrows.engine import expire, held, prune
+from narrows.operations import service
+from narrows.operations.access import CreateProject
+from narrows.operations.base import HOST
+from narrows.operations.reads.listing import ListTriggers
+from narrows.operations.reads.triggers import GetStats
+from narrows.storage.writer import Result, Ticket
+from tests.simulation.clients import PROJECTS, Client
+from tests.simulation.model import Model, Violation
+from tests.simulation.server import Faults, Server, database, empty
+from tests.simulation.virtual import VirtualClock, VirtualLoop
+
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
+CLIENTS = 3
+#: Lateness allowed to a time-out while the server runs, and where it has just started or a write failed.
+LATE_US = 50_000
+LATE_AFTER_START_US = 5 * SECOND_US
+
+DUMP_TRIGGERS = """
+    select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
+      then response_payload else (select body from payloads as p
+        where p.project_id = t.project_id and p.id = t.response_payload_id) end,
+      timeout_secs, requested_at, expires_at, settled_at, sent_by
+    from triggers as t"""
+DUMP_HELD = """
+    select project_id, id, event_key, event_id, status, case when payload_id is null
+      then payload else (select body from payloads as p
+        where p.project_id = h.project_id and p.id = h.payload_id) end,
+      held_until, trigger_id
+    from held_events as h"""
+DUMP_COUNTERS = """
+    select project_id, sum(waiting), sum(received), sum(timed_out), sum(canceled), sum(wait_us), sum(held)
+    from counters group by project_id"""
+
+
+#: So small that a few waits already take several chunks, pages and operations.
+SMALL_LIMITS = (
+    (service, "CHUNK", 2),
+    (service, "PURGE_CHUNK", 2),
+    (expire, "PAGE", 3),
+    (expire, "LOW", 2),
+    (expire, "MOST_IN_MEMORY", 8),
+    (expire, "TRIGGERS_AN_OPERATION", 2),
+    (held, "EVENTS_AN_OPERATION", 2),
+    (prune, "ROWS_AN_OPERATION", 5),
+)
+
+
+@contextlib.contextmanager
+def small_limits() -> Iterator[None]:
+    before = [getattr(module, name) for module, name, _ in SMALL_LIMITS]
+    for module, name, value in SMALL_LIMITS:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for (module, name, _), value in zip(SMALL_LIMITS, before, strict=True):
+            setattr(module, name, value)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """The server's log of planted faults is of no interest."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+class World:
+    """Everything of one seed."""
+
+    def __init__(self, seed: int, operations: int = 14) -> None:
+        self.seed = seed
+        # One stream of chance each: a change in one place does not turn everything else over.
+        self.loop = VirtualLoop(random.Random(f"{seed} loop"))
+        self.clock = VirtualClock(self.loop, random.Random(f"{seed} bytes"))
+        self.rng = random.Random(f"{seed} world")
+        self.model = Model()
+        self.server: Server | None = None
+        self.up = asyncio.Event()
+        self.calm = False
+        self.crashes = 0
+        self.commits = 0
+        self.starts: list[int] = []
+        self.trail: deque[str] = deque(maxlen=120)
+        self.faults = Faults(self.loop)
+        self.clients = [
+            Client(self, number, random.Random(f"{seed} client {number}"), operations)
+            for number in range(CLIENTS)
+        ]
+        self._main: asyncio.Task[Any] | None = None
+        self._mine: set[asyncio.Task[Any]] = set()
+        self._problem: BaseException | None = None
+        self._lives: list[tuple[int, int]] = []
+        self.result = ""
+
+    # ---- the run ----
+
+    def run(self) -> str:
+        """Run it all; returns the digest of the facts. Raises Violation."""
+        empty(database().raw)
+        self.loop.set_exception_handler(self._unhandled)
+        with small_limits(), silence():
+            try:
+                return self.loop.run_until_complete(self._story())
+            except asyncio.CancelledError:
+                assert self._problem is not None
+                raise self._problem from None
+            finally:
+                self._clear_up()
+
+    def _clear_up(self) -> None:
+        self.loop.set_exception_handler(lambda loop, context: None)
+        self.faults.enabled = False
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self.loop.close()
+
+    async def _story(self) -> str:
+        self._main = asyncio.current_task()
+        self._start_server()
+        await self._open_projects()
+        tasks = [self._mine_create(client.run()) for client in self.clients]
+        crasher = self._mine_create(self._crash_now_and_then())
+        await self._all_done(tasks)
+        crasher.cancel()
+        await self._calm_down()
+        await self._check_the_end()
+        return self.digest()
+
+    async def _all_done(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            await task
+        if self._problem is not None:
+            raise self._problem
+
+    async def _open_projects(self) -> None:
+        self.faults.enabled = False
+        for project_id in PROJECTS:
+            entropy = self.rng.getrandbits(64)
+            await self.require_server().service.perform(
+                CreateProject(actor=HOST, id=project_id, entropy=entropy)
+            )
+        self.faults.enabled = True
+
+    def _mine_create(self, coroutine: Any) -> asyncio.Task[Any]:
+        """A task of the outside world, which no crash ends."""
+        task = self.loop.create_task(coroutine)
+        self._mine.add(task)
+        return task
+
+    def watch_over(self, coroutine: Any) -> asyncio.Task[Any]:
+        return self._mine_create(coroutine)
+
+    def note(self, text: str) -> None:
+        self.trail.append(f"{self.loop.elapsed_us / SECOND_US:12.6f}  {text}")
+
+    def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Violation) or (error is not None and self.server is not None):
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._problem is None:
+            self._problem = error
+            if self._main is not None:
+                self._main.cancel()
+
+    # ---- life and death ----
+
+    def _start_server(self) -> None:
+        self.note("the server starts")
+        self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults)
+        self._lives.append((self.clock.now(), 0))
+        self.up.set()
+
+    def require_server(self) -> Server:
+        assert self.server is not None
+        return self.server
+
+    def _die(self, step: str) -> None:
+        """The process is gone: its memory, its tasks, whatever it had not committed."""
+        if self.server is None:
+            return
+        self.note(f"crash at: {step}")
+        self.crashes += 1
+        self.up.clear()
+        self.server.die()
+        self.server = None
+        self._lives[-1] = (self._lives[-1][0], self.clock.now())
+        self.loop.forget_pending()
+        for task in asyncio.all_tasks(self.loop):
+            if task not in self._mine and task is not self._main:
+                task.cancel()
+        self._mine_create(self._start_again())
+
+    async def _start_again(self) -> None:
+        down_us = self.rng.randrange(1_000, 3 * SECOND_US)
+        if self.rng.random() < 0.2 and not self.calm:
+            down_us = self.rng.randrange(DAY_US // 2, 40 * DAY_US)
+        await asyncio.sleep(down_us / SECOND_US)
+        self._start_server()
+
+    async def _crash_now_and_then(self) -> None:
+        while True:
+            await self.up.wait()
+            await asyncio.sleep(self.rng.expovariate(1 / 20))
+            if self.server is not None:
+                self._die("between two steps")
+
+    # ---- the ledger ----
+
+    def _committed(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
+        """Called at the moment of a commit, before anybody is told."""
+        try:
+            tickets = iter(batch)
+            for result in results:
+                for outcome in result.outcomes:
+                    ticket = next(tickets)
+                    if result.committed is None:
+                        if outcome.error is None:
+                            raise Violation(f"{ticket.operation} succeeded without a commit")
+                        continue
+                    self.note(f"committed {ticket.operation} -> {outcome.error or outcome.value}")
+                    self.model.step(ticket.operation, outcome, result.committed.now, self.clock.now())
+            self.commits += 1
+            self.compare()
+        except Violation as problem:
+            self._fail(problem)
+
+    def compare(self) -> None:
+        raw = database().raw
+        self.model.compare(raw.execute(DUMP_TRIGGERS), raw.execute(DUMP_HELD), raw.execute(DUMP_COUNTERS))
+
+    # ---- the end ----
+
+    async def _calm_down(self) -> None:
+        """No further crash or fault: now everything that was promised has to come true by itself."""
+        self.calm = True
+        self.faults.enabled = False
+        while self.server is None:
+            await self.up.wait()
+        finite = [w.expires_at for w in self.model.waits.values() if w.status == "waiting"]
+        soon = [at for at in finite if at < self.clock.now() + DAY_US]
+        quiet_at = max([self.clock.now() + LATE_AFTER_START_US, *(at + LATE_US for at in soon)])
+        await asyncio.sleep((quiet_at - self.clock.now()) / SECOND_US)
+        watchers = [task for client in self.clients for task in client.watchers_of_settled()]
+        if watchers:
+            _, blind = await asyncio.wait(watchers, timeout=1)
+            if blind:
+                raise Violation("somebody who watches a settled trigger was never told")
+        await self._all_done(watchers)
+
+    async def _check_the_end(self) -> None:
+        self.compare()
+        self._check_timers()
+        self._check_facts()
+        for project_id in PROJECTS:
+            await self._check_list(project_id)
+        for client in self.clients:
+            client.check_the_end()
+
+    def _check_timers(self) -> None:
+        now = self.clock.now()
+        for wait in self.model.waits.values():
+            if wait.status == "waiting" and wait.expires_at < now - LATE_US:
+                raise Violation(f"{wait} was never timed out; now is {now}")
+            if wait.status == "timed_out" and self._lateness(wait.expires_at, wait.settled_at or 0) > 0:
+                raise Violation(f"{wait} was timed out too late; lives of the server: {self._lives}")
+
+    def _lateness(self, due: int, settled_at: int) -> int:
+        """By how much a time-out missed what is promised, given when the server was up."""
+        for started, ended in self._lives:
+            if ended and ended < max(due, started) + LATE_AFTER_START_US:
+                continue  # this life was too short to be held to it
+            failed = any(due - LATE_AFTER_START_US <= at <= settled_at for at in self.faults.failed_at_us)
+            if started < due and not failed:
+                return settled_at - due - LATE_US
+            return settled_at - max(due, started) - LATE_AFTER_START_US
+        return 0
+
+    def _check_facts(self) -> None:
+        """Each settled trigger has exactly one settling fact, and its facts are one unbroken chain."""
+        facts: dict[str, list[Any]] = {}
+        for row in database().raw.execute(
+            "select subject_id, id, previous_id, kind, version from facts where kind like 'trigger.%' order by id"
+        ):
+            facts.setdefault(row[0], []).append(row)
+        oldest_kept = self.clock.now() - 29 * DAY_US
+        for wait in self.model.waits.values():
+            if wait.requested_at < oldest_kept:
+                continue
+            chain = facts.get(wait.id, [])
+            if [row[4] for row in chain] != list(range(1, wait.version + 1)):
+                raise Violation(f"{wait} has the facts {chain}")
+            if [row[2] for row in chain] != [None, *(row[1] for row in chain[:-1])]:
+                raise Violation(f"{wait}: the chain of its facts is broken: {chain}")
+            settling = [row[3] for row in chain if row[3].split(".")[1] in ("received", "timed_out", "canceled")]
+            if settling != ([] if wait.status == "waiting" else [f"trigger.{wait.status}"]):
+                raise Violation(f"{wait} was settled by {settling}")
+
+    async def _check_list(self, project_id: str) -> None:
+        """The list page by page is what there is, newest first; the statistics are its counts."""
+        store, cursor, seen = self.require_server().store, None, []
+        while True:
+            page = await store.read(ListTriggers(project_id=project_id, limit=2, cursor=cursor))
+            seen += [(trigger.id, trigger.status) for trigger in page.items]
+            cursor = page.next_cursor
+            if not page.has_more:
+                break
+        waits = [wait for wait in self.model.waits.values() if wait.project_id == project_id]
+        meant = sorted(((wait.id, wait.status) for wait in waits), reverse=True)
+        if seen != meant:
+            raise Violation(f"the list shows {seen}, and there is {meant}")
+        stats = await store.read(GetStats(project_id=project_id))
+        counted = [sum(w.status == s for w in waits) for s in ("waiting", "received", "timed_out", "canceled")]
+        if [stats.waiting, stats.received, stats.timed_out, stats.canceled] != counted:
+            raise Violation(f"statistics say {stats}, the list has {counted}")
+
+    def digest(self) -> str:
+        """Of every fact and every trigger: the same seed gives the same digest."""
+        found = hashlib.sha256()
+        raw = database().raw
+        for query in ("select * from facts order by project_id, id", f"{DUMP_TRIGGERS} order by 1, 2"):
+            for row in raw.execute(query):
+                found.update(repr(row).encode())
+        return found.hexdigest()
