@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 
-from narrows.client.sse import EventParser
+from narrows.client.sse import EventParser, ServerEvent
 
 TRIGGER: dict[str, Any] = {
     "id": "t1",
@@ -163,7 +163,7 @@ def serve() -> Iterator[ScriptedServer]:
             thread.join()
 
 
-def parse(*chunks: bytes) -> list[tuple[str, str, str]]:
+def parse(*chunks: bytes) -> list[ServerEvent]:
     """All events of a stream that came in these chunks."""
     parser = EventParser()
-    return [tuple(event) for chunk in chunks for event in parser.feed(chunk)]
+    return [event for chunk in chunks for event in parser.feed(chunk)]

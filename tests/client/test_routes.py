@@ -3,6 +3,8 @@ all calls make, with the server's own router."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from narrows.api.app import ROUTES
@@ -10,7 +12,7 @@ from narrows.api.routing import Route, Router
 from narrows.client import BatchItem, calls, following
 from narrows.client.call import Call
 
-CALLS: list[Call[object]] = [
+CALLS: list[Call[Any]] = [
     calls.open("k"),
     calls.get("k"),
     calls.get(trigger_id="t"),
@@ -53,7 +55,7 @@ CALLS: list[Call[object]] = [
 ]
 
 
-def route_of(call: Call[object]) -> Route:
+def route_of(call: Call[Any]) -> Route:
     return Router(ROUTES).match(call.method, call.path.encode())[0]
 
 
@@ -63,7 +65,7 @@ def test_every_route_has_a_call(route: Route) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.method} {call.path}")
-def test_every_call_has_its_route_reply_and_query(call: Call[object]) -> None:
+def test_every_call_has_its_route_reply_and_query(call: Call[Any]) -> None:
     route = route_of(call)
     if route.reply is not None and not route.stream:
         assert call.reply is route.reply

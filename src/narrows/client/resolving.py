@@ -62,6 +62,6 @@ def create_callback_url(
 
     Example::
 
-        print(client.create_callback_url("payment:42").callback_url)
+        print(client.create_callback_url(trigger).callback_url)
     """
     return _by_id(event_key, trigger_id, calls.create_callback_url)

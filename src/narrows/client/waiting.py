@@ -16,8 +16,6 @@ from narrows.wire.messages import Trigger
 
 #: How long one poll stays open. Under the idle limits of common proxies (60 s).
 POLL_SECS = 30
-#: A trigger that the caller holds in his hand is looked at once, however little time he gives.
-ONE_LOOK_SECS = 1.0
 
 
 class StillWaiting(NarrowsError, TimeoutError):
@@ -45,10 +43,10 @@ class Wait:
         now = conditions.pace.monotonic
         until = math.inf if self.timeout_secs is None else now() + self.timeout_secs
         known, retry_secs = self.event_key, conditions.retry_secs
-        if isinstance(known, Trigger):
+        if isinstance(known, Trigger) and self.timeout_secs != 0:
             trigger = known
-            until = max(until, now() + ONE_LOOK_SECS)
         else:
+            # However little time is given, the server is asked once.
             trigger = yield from calls.get(known, trigger_id=self.trigger_id).steps(conditions)
             retry_secs = conditions.reconnect_secs
         while trigger.status == "waiting":
