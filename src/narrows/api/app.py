@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from narrows.api import access, batch, callbacks, events, held, problems, stream, system, triggers
+from narrows.api import access, batch, bench, callbacks, events, held, problems, stream, system, triggers
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
 from narrows.api.idempotency import InFlight
@@ -95,7 +95,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("GET", "/openapi.json", system.get_openapi, PUBLIC, None, None),
     _row("GET", "/docs", system.get_reference, PUBLIC, None, None, **HTML),
 )
-NOOP: Final = _row("POST", "/bench/noop", events.noop, "events:send", m.SendRequest, m.Trigger)
+NOOP: Final = _row("POST", "/bench/noop", bench.noop, "events:send", m.SendRequest, m.Trigger)
 # fmt: on
 
 logger = logging.getLogger("narrows.api")

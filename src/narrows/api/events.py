@@ -12,9 +12,8 @@ from narrows.api.checks import check_plain, check_tags, choice
 from narrows.api.keys import SECRET_BYTES, hash_secret, make_token
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
-from narrows.core import records
 from narrows.core.keys import check_key
-from narrows.core.states import SourceType, TriggerStatus, TriggerType
+from narrows.core.states import SourceType, TriggerStatus
 from narrows.errors import InvalidRequest, NotFound
 from narrows.operations import reads
 from narrows.operations.answers import compile_schema
@@ -26,42 +25,8 @@ from narrows.operations.purge import Purge
 from narrows.operations.triggers import CancelTrigger, OpenTrigger
 from narrows.wire import messages
 
-STATUSES: Final = ("waiting", "received", "timed_out", "canceled")
-SOURCE_TYPES: Final = ("workflow_step", "job_run")
-
-#: What the benchmark's no-op answers with.
-_SAMPLE: Final = records.Trigger(
-    project_id="default",
-    id="019ab000-0000-7000-8000-000000000000",
-    event_key="order:00000000",
-    ordinal=1,
-    version=2,
-    trigger_type=TriggerType.EVENT,
-    source_type=SourceType.JOB_RUN,
-    status=TriggerStatus.RECEIVED,
-    root_id=None,
-    wait_group_id=None,
-    workflow_run_id=None,
-    workflow_step_run_id=None,
-    job_run_id=None,
-    waiter="client",
-    name=None,
-    tags=None,
-    request_payload=None,
-    request_payload_id=None,
-    response_payload=None,
-    response_payload_id=None,
-    expected_schema_id=None,
-    timeout_secs=3600,
-    requested_at=1_795_466_444_123_456,
-    expires_at=1_795_470_044_123_456,
-    received_at=1_795_466_445_123_456,
-    settled_at=1_795_466_445_123_456,
-    error=None,
-    sent_by="dev",
-    opened_by="dev",
-    last_fact_id=None,
-)
+STATUSES: Final = tuple(TriggerStatus)
+SOURCE_TYPES: Final = tuple(SourceType)
 
 
 async def list_triggers(call: Call) -> Reply:
@@ -280,11 +245,3 @@ async def explain(call: Call) -> Reply:
             held_count=found.held_count,
         )
     )
-
-
-async def noop(call: Call) -> Reply:
-    """For the benchmark: all of a send but its operation, with a reply of the same size."""
-    body = await bodies.decode(call, bodies.SEND)
-    project_id = await call.project(body.project_id)
-    payload = bodies.payload_text(body.payload)
-    return await replies.trigger(call, _SAMPLE._replace(project_id=project_id, response_payload=payload))
