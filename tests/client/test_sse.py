@@ -17,6 +17,7 @@ from tests.client.scripted import parse
         (b"data: a\n\n", [("message", "a", "")]),
         (b"data:a\r\n\r\n", [("message", "a", "")]),
         (b"data:a\r\r", [("message", "a", "")]),
+        (b"data: a\r\ndata: b\r\n\r\n", [("message", "a\nb", "")]),
         (b"data: a\ndata: b\ndata\n\n", [("message", "a\nb\n", "")]),
         (b"data:  a\n\n", [("message", " a", "")]),
         (b": a comment\n\n", []),
@@ -69,6 +70,8 @@ def test_any_cut_gives_the_same_events(pieces: list[bytes], cuts: list[int]) -> 
     edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     chunks = [text[start:end] for start, end in itertools.pairwise(edges)]
     assert parse(*chunks) == parse(text)
+    for cut in range(len(text)):
+        assert parse(text[:cut], text[cut:]) == parse(text)
 
 
 @given(st.lists(PIECES, max_size=40))
