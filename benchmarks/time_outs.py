@@ -18,6 +18,8 @@ from benchmarks.server import Server
 from benchmarks.setting import US, Setting, add_waits, spread
 from narrows.storage import sqlite
 
+_COUNT = 6_000
+
 
 @contextmanager
 def _with_due(
@@ -27,7 +29,7 @@ def _with_due(
     server = Server(setting.big)
     due_at = int((time.time() + delay_secs) * US)
     add_waits(server.database, count, "due", due_at=due_at, per_sec=per_sec)
-    watched = _due(server.database, "id, expires_at")[::50]
+    watched = _due(server.database, "id, expires_at")[::30]
     with server:
         yield server, due_at, watched
 
@@ -55,12 +57,12 @@ class Lateness(NamedTuple):
 
 
 def _late(setting: Setting, *, loaded: bool) -> Lateness:
-    """One run: 1,000 time-outs a second over 10 s, each 50th watched by a long poll."""
-    with _with_due(setting, 10_000, 1000, 5.0) as (server, due_at, watched), ThreadPoolExecutor(1) as beside:
+    """One run: 1,000 time-outs a second over 6 s, each 30th watched by a long poll."""
+    with _with_due(setting, _COUNT, 1000, 8.0) as (server, due_at, watched), ThreadPoolExecutor(1) as beside:
         seen = beside.submit(clients.settled_secs, server.port, [trigger_id for trigger_id, _ in watched])
         _sleep_until(due_at, -1)
         if loaded:
-            load.run(server, API_KEY, "send", secs=12, keys=Keys(setting.shuffled, 0, 10**9))
+            load.run(server, API_KEY, "send", secs=8, keys=Keys(setting.shuffled, 0, 10**9))
         answered = seen.result()
     stamps = _due(server.database, "settled_at, expires_at")
     if any(settled_at is None for settled_at, _ in stamps):
