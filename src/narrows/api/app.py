@@ -98,7 +98,8 @@ ROUTES: Final[tuple[Route, ...]] = (
 NOOP: Final = _row("POST", "/bench/noop", bench.noop, "events:send", m.SendRequest, m.Trigger)
 # fmt: on
 
-logger = logging.getLogger("narrows.api")
+#: By how much the wall clock may lie behind the newest stamp before `/readyz` says so.
+MAX_STEP_BACK_SECS: Final = 5
 
 
 class Api:
@@ -139,7 +140,18 @@ class Api:
         self.streams.close()
 
     def not_ready_reasons(self) -> list[str]:
-        return ["The server is stopping."] if self.stopping else []
+        """What keeps this server from serving as it should, a sentence each."""
+        reasons = ["The server is stopping."] if self.stopping else []
+        store = self.service.store
+        if store.failure is not None:
+            reasons.append(store.failure)
+        step_back_secs = store.writer.clock_step_back_us / 1_000_000
+        if step_back_secs > MAX_STEP_BACK_SECS:
+            reasons.append(
+                f"The clock stepped back by {step_back_secs:.0f} s: time-outs wait until it has caught up. "
+                "Check the time synchronisation of this machine."
+            )
+        return reasons
 
     def limit_bytes(self, route: Route) -> int:
         """The settings' word on a route's body limit."""

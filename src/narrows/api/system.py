@@ -38,6 +38,7 @@ async def readyz(call: Call) -> Reply:
     except NarrowsError as error:
         reasons.append(error.message)
     if reasons:
+        call.extra_headers.append((b"retry-after", b"1"))
         return 503, encode(messages.Health(status="unavailable", reasons=reasons))
     return 200, encode(messages.Health(status="ok"))
 
