@@ -38,57 +38,68 @@ def sends(setting: Setting) -> None:
         found["random-one"].append(_sends(setting, setting.shuffled, one_per_commit=True)[0])
         found["order"].append(_sends(setting, setting.ordered)[0])
         found["order-one"].append(_sends(setting, setting.ordered, one_per_commit=True)[0])
-    rate = {name: spread([one.per_sec for one in runs]) for name, runs in found.items()}
-    ratio = spread(
-        [one.per_sec / noop.per_sec for one, noop in zip(found["random"], found["noop"], strict=True)]
+    for row in (*_rates(found), *_gains(found), _latency(found["random"])):
+        setting.table.add(row)
+
+
+def _rates(found: dict[str, list[Load]]) -> list[Row]:
+    noop, random, order = (
+        spread([one.per_sec for one in found[name]]) for name in ("noop", "random", "order")
     )
-    note = "wrk used {:.0%} of a core, the server {:.0%}"
-    random_cpu = note.format(*_cpu(found["random"]))
-    add = setting.table.add
-    add(Row("no-op, 64 connections", "", f"{rate['noop']}/s", None, note.format(*_cpu(found["noop"]))))
-    add(
+    ratio = spread(
+        [one.per_sec / two.per_sec for one, two in zip(found["random"], found["noop"], strict=True)]
+    )
+    cpu = {
+        name: "wrk used {:.0%} of a core, the server {:.0%}".format(*_cpu(runs))
+        for name, runs in found.items()
+    }
+    return [
+        Row("no-op, 64 connections", "", f"{noop}/s", None, cpu["noop"]),
         Row(
             "durable sends, random keys, 64 connections",
             ">= 6,000/s; aim 10,000",
-            f"{rate['random']}/s",
-            rate["random"].median >= 6000,
-            random_cpu,
-        )
-    )
-    add(Row("their ratio to the no-op", ">= 0.45", f"{ratio}", ratio.median >= 0.45))
-    add(
+            f"{random}/s",
+            random.median >= 6000,
+            cpu["random"],
+        ),
+        Row("their ratio to the no-op", ">= 0.45", f"{ratio}", ratio.median >= 0.45),
         Row(
             "durable sends, keys in insert order",
             ">= 12,000/s; aim 20,000",
-            f"{rate['order']}/s",
-            rate["order"].median >= 12_000,
-            note.format(*_cpu(found["order"])),
-        )
-    )
+            f"{order}/s",
+            order.median >= 12_000,
+            cpu["order"],
+        ),
+    ]
+
+
+def _gains(found: dict[str, list[Load]]) -> list[Row]:
+    rows = []
     for name, least, words in (("random", 3, "random"), ("order", 4, "in order")):
-        gain = rate[name].median / rate[f"{name}-one"].median
-        add(
+        many, one = (spread([run.per_sec for run in found[key]]) for key in (name, f"{name}-one"))
+        times = many.median / one.median
+        rows.append(
             Row(
                 f"group commit against one commit per request, {words}",
                 f">= {least} times",
-                f"{figure(gain)} times",
-                gain >= least,
-                f"one per commit: {rate[f'{name}-one']}/s",
+                f"{figure(times)} times",
+                times >= least,
+                f"one per commit: {one}/s",
             )
         )
-    p50, p99 = (
-        spread([one.p50_ms for one in found["random"]]),
-        spread([one.p99_ms for one in found["random"]]),
+    return rows
+
+
+def _latency(runs: list[Load]) -> Row:
+    p50, p99, largest = (
+        spread([getattr(one, name) for one in runs]) for name in ("p50_ms", "p99_ms", "max_ms")
     )
-    largest = spread([one.max_ms for one in found["random"]])
-    add(
-        Row(
-            "p50 / p99 of a send, random keys, 64 connections",
-            "<= 8 / 25 ms",
-            f"{p50} / {p99} ms",
-            p50.median <= 8 and p99.median <= 25,
-            f"largest {largest} ms",
-        )
+    return Row(
+        "p50 / p99 of a send, random keys, 64 connections",
+        "<= 8 / 25 ms",
+        f"{p50} / {p99} ms",
+        p50.median <= 8 and p99.median <= 25,
+        f"largest {largest} ms",
     )
 
 
