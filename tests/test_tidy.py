@@ -57,7 +57,7 @@ SQL = re.compile(
     re.IGNORECASE,
 )
 #: SQL stands in `storage/sql` and `storage/migrations`; these speak to SQLite about itself.
-SQL_HOMES = ("storage/sqlite.py", "storage/files.py")
+SQL_HOMES = ("storage/sqlite.py", "storage/files.py", "storage/verify.py")
 
 NAMED = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 #: Written in two parts, or this file would name them.
