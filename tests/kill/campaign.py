@@ -1,0 +1,218 @@
+"""SIGKILL under load: a real server is killed again and again while clients open, send, cancel and
+wait over HTTP; a ledger outside of it holds every answer, and in the end the store must agree."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx2
+
+from tests.kill.ledger import Ledger, Wait, violations
+
+CLIENTS = 12
+LOST = (httpx2.TransportError,)
+
+
+class Report(NamedTuple):
+    kills: int
+    counts: dict[str, int]
+    violations: list[str]
+    restart_secs: list[float]
+
+
+class Server:
+    """`narrows dev` on one port and folder, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> float:
+        """Start and wait for the first answer; answers after how many seconds it came."""
+        began = time.monotonic()
+        with (self.folder / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "narrows", "dev", "--port", str(self.port),
+                "--data", str(self.folder / "data"),
+                stdout=log, stderr=log, env={**os.environ, "NARROWS_LOG_LEVEL": "warning"},
+            )  # fmt: skip
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as http:
+            while True:
+                try:
+                    if (await http.get("/readyz")).status_code == 200:
+                        return time.monotonic() - began
+                except LOST:
+                    if self.process.returncode is not None:
+                        raise RuntimeError((self.folder / "log").read_text()) from None
+                    await asyncio.sleep(0.01)
+
+    async def stop(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return await self.process.wait()
+
+
+class Load:
+    """Clients that never retry by themselves, so that they know what each answer was."""
+
+    def __init__(self, port: int, ledger: Ledger, dice: random.Random) -> None:
+        self.ledger = ledger
+        self.dice = dice
+        self.done = False
+        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self._number = 0
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The reply, or None where the connection broke and nobody knows."""
+        try:
+            reply = await self.http.request(method, path, json=body)
+        except LOST:
+            self.ledger.counts["broken"] += 1
+            await asyncio.sleep(0.01)
+            return None
+        if reply.status_code >= 500 and reply.status_code not in (503, 504):
+            raise AssertionError(f"{method} {path}: {reply.status_code} {reply.text}")
+        return reply
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def client(self) -> None:
+        while not self.done:
+            roll = self.dice.random()
+            if roll < 0.08:
+                await self.prefix_story()
+            else:
+                await self.story(roll)
+
+    async def story(self, roll: float) -> None:
+        """Open a wait; somebody waits for it; send, send again, cancel or let it time out."""
+        number = self.next_number()
+        held = roll > 0.9
+        payload = {"n": number, "text": "x" * self.dice.choice((3, 3, 3, 2_000))}
+        key = f"story:{number}"
+        if held:
+            reply = await self.ask("POST", f"/v1/events/{key}/send", {"payload": payload, "hold_secs": 600, "event_id": key})
+            if reply is None or reply.status_code != 202:
+                return
+        timeout_secs = 1 if 0.8 < roll < 0.9 else 600
+        body = {"event_key": key, "timeout_secs": timeout_secs, "if_waiting": "join"}
+        reply = await self.ask("POST", "/v1/events", body)
+        if reply is None or reply.status_code not in (200, 201):
+            return
+        wait = self.ledger.opened(reply.json())
+        if held:
+            wait.attempted.append(payload)
+            wait.acknowledged.append(payload)
+            return
+        waiter = asyncio.create_task(self.wait(wait)) if roll < 0.4 else None
+        if roll < 0.7:
+            await self.send(wait, payload)
+        elif roll < 0.8:
+            await self.cancel(wait)
+        if waiter is not None:
+            await waiter
+
+    async def send(self, wait: Wait, payload: Any) -> None:
+        """Send until it is acknowledged; in between the server may die any number of times."""
+        wait.attempted.append(payload)
+        while not self.done:
+            reply = await self.ask("POST", f"/v1/events/{wait.event_key}/send", {"payload": payload})
+            if reply is not None and reply.status_code == 200:
+                self.ledger.counts["acknowledged"] += 1
+                wait.acknowledged.append(payload)
+                self.ledger.saw(reply.json())
+                return await self.repeat(wait, payload)
+            if reply is not None and reply.status_code != 503:
+                raise AssertionError(f"{wait.id}: {reply.text}")
+        return None
+
+    async def repeat(self, wait: Wait, payload: Any) -> None:
+        """P5: an equal payload is 200 and changes nothing, another one is 409."""
+        reply = await self.ask("POST", f"/v1/triggers/{wait.id}/send", {"payload": payload})
+        if reply is not None and reply.status_code != 503:
+            assert reply.status_code == 200, reply.text
+            self.ledger.saw(reply.json())
+        reply = await self.ask("POST", f"/v1/triggers/{wait.id}/send", {"payload": {"other": True}})
+        if reply is not None and reply.status_code != 503:
+            assert reply.status_code == 409, reply.text
+
+    async def cancel(self, wait: Wait) -> None:
+        wait.may_cancel = True
+        reply = await self.ask("DELETE", f"/v1/triggers/{wait.id}")
+        if reply is not None and reply.status_code == 200:
+            wait.canceled = True
+            self.ledger.saw(reply.json())
+
+    async def wait(self, wait: Wait) -> None:
+        """P8: whoever waits by id sees the end, however often the server goes away."""
+        while not self.done:
+            reply = await self.ask("GET", f"/v1/triggers/{wait.id}/wait?timeout_secs=2")
+            if reply is not None and reply.status_code == 200 and reply.json()["status"] != "waiting":
+                self.ledger.saw(reply.json())
+                self.ledger.counts["resumed"] += 1
+                return
+
+    async def prefix_story(self) -> None:
+        number = self.next_number()
+        prefix, payload = f"batch-{number}:", {"prefix": number}
+        for member in range(5):
+            reply = await self.ask("POST", "/v1/events", {"event_key": f"{prefix}{member}", "timeout_secs": 600})
+            if reply is not None and reply.status_code == 201:
+                self.ledger.opened(reply.json()).attempted.append(payload)
+        reply = await self.ask("POST", f"/v1/events/prefix/{prefix}/send", {"payload": payload})
+        if reply is not None and reply.status_code == 200:
+            self.ledger.counts["prefix sends"] += 1
+            self.ledger.prefix_resolved[repr(payload)] = reply.json()["resolved"]
+
+    async def stored(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for trigger_id in self.ledger.waits:
+            reply = await self.ask("GET", f"/v1/triggers/{trigger_id}")
+            if reply is not None and reply.status_code == 200:
+                found[trigger_id] = reply.json()
+        return found
+
+
+async def run(folder: Path, kills: int, seed: int) -> Report:
+    """Kill the server `kills` times at random moments under load; then compare."""
+    dice = random.Random(seed)
+    server, ledger = Server(folder), Ledger()
+    await server.start()
+    load = Load(server.port, ledger, dice)
+    clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
+    restarts = []
+    for _ in range(kills):
+        done, _pending = await asyncio.wait(clients, timeout=dice.uniform(0.05, 0.6), return_when="FIRST_EXCEPTION")
+        for task in done:
+            task.result()
+        await server.stop(signal.SIGKILL)
+        restarts.append(await server.start())
+    load.done = True
+    await asyncio.gather(*clients)
+    stored = await load.stored()
+    await load.http.aclose()
+    stopped = await server.stop(signal.SIGTERM)
+    found = violations(ledger, stored)
+    if stopped != 0:
+        found.append(f"the server ended with {stopped} on SIGTERM")
+    verified = subprocess.run(
+        [sys.executable, "-m", "narrows", "verify", "--data", str(folder / "data")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if verified.returncode != 0:
+        found.append(f"P11: narrows verify: {verified.stderr or verified.stdout}")
+    return Report(kills, dict(ledger.counts), found, restarts)
