@@ -167,7 +167,7 @@ class Config:
         metadata=_about(whole(1, 36_500), "How long settled waits and their history are kept.", "days"),
     )
     waiting_per_project: int = field(
-        default=1_000_000,
+        default=20_000_000,
         metadata=_about(whole(1, 1_000_000_000), "Waits that may be open in one project.", "waits"),
     )
     held_per_key: int = field(
@@ -179,7 +179,7 @@ class Config:
         metadata=_about(whole(1, 100_000_000), "Early events that are held in one project.", "events"),
     )
     streams_per_project: int = field(
-        default=1000,
+        default=10_000,
         metadata=_about(whole(1, 100_000), "Streams and long polls open at once in one project.", "streams"),
     )
     max_queue: int = field(

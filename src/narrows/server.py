@@ -81,6 +81,7 @@ def _api_settings(config: Config, *, dev: bool) -> ApiSettings:
         dev=dev,
         cors_origins=config.cors_origins,
         public_url=config.public_url,
+        listen_url=config.base_url,
         max_streams_per_project=config.streams_per_project,
     )
 

@@ -61,9 +61,7 @@ TRANSITIONS: Final[dict[tuple[TriggerStatus, FactKind], TriggerStatus]] = {
 }
 
 #: A settled trigger never changes again.
-SETTLED: Final = frozenset(
-    {TriggerStatus.RECEIVED, TriggerStatus.TIMED_OUT, TriggerStatus.CANCELED}
-)
+SETTLED: Final = frozenset({TriggerStatus.RECEIVED, TriggerStatus.TIMED_OUT, TriggerStatus.CANCELED})
 
 #: Trigger types that an event from outside may settle; a sleep or an approval cannot be bypassed.
 OPEN_TO_EVENTS: Final = frozenset({TriggerType.EVENT})

@@ -79,9 +79,7 @@ def is_overdue(trigger: Trigger, wall: int) -> bool:
     return trigger.status == TriggerStatus.WAITING and trigger.expires_at <= wall
 
 
-def receive(
-    trigger: Trigger, payload: str | None, payload_id: str | None, sent_by: str, now: int
-) -> Trigger:
+def receive(trigger: Trigger, payload: str | None, payload_id: str | None, sent_by: str, now: int) -> Trigger:
     """The trigger with the event's payload. `now` is never before `requested_at`: stamps only rise."""
     return trigger._replace(
         status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_RECEIVED),
