@@ -1,0 +1,34 @@
+"""`python -m tests.races [--races N] [--seed N] [--campaign]`: races for one trigger, for as long as wanted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from tests.races.race import run
+
+CAMPAIGN_RACES = 50_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.races")
+    parser.add_argument("--races", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
+    parser.add_argument("--campaign", action="store_true", help=f"{CAMPAIGN_RACES} races")
+    asked = parser.parse_args()
+    races = CAMPAIGN_RACES if asked.campaign else asked.races
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = asyncio.run(run(Path(folder), races, asked.seed))
+    print(f"{races} races in {time.monotonic() - began:.0f} s, seed {asked.seed}: {dict(report.wins)}")
+    for line in report.faults[:50]:
+        print(line)
+    print(f"{len(report.faults)} faults")
+    return 1 if report.faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
