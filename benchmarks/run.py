@@ -1,6 +1,6 @@
 """The one command: prepares the databases, runs the measurements, writes RESULTS.md.
 
-    python -m benchmarks.run --rows 1000000 [--only sends lonely] [--runs 3] [--secs 4]
+    python -m benchmarks.run --rows 1000000 [--only sends lonely] [--runs 3] [--secs 3]
 
 With `--only` the table is printed and not written, unless `--write` asks for it.
 """
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--secs", type=int, default=4)
+    parser.add_argument("--secs", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=sorted(MEASUREMENTS), default=list(MEASUREMENTS))
     parser.add_argument("--write", action="store_true", help="write RESULTS.md also with --only")
     given = parser.parse_args()
