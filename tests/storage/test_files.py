@@ -118,7 +118,7 @@ async def test_a_backup_while_writing_is_one_moment_of_the_store(tmp_path: Path)
             counts.append(len(await restored.listed()))
             await restored.open("after", 0)
     assert counts == sorted(counts)
-    assert sorted(path.name for path in tmp_path.glob("copy*")) == [copy.name for copy in copies]
+    assert [name for name in _names(tmp_path) if name.startswith("copy")] == [copy.name for copy in copies]
 
 
 def test_a_backup_never_overwrites(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path)
         await bench.open("a")
         with pytest.raises(KeyboardInterrupt):
             files.backup(data / "narrows.db", tmp_path / "copy.db", break_off)
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert _names(tmp_path) == ["data"]
 
 
 async def test_a_file_that_came_meanwhile_is_not_overwritten_either(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_file_that_came_meanwhile_is_not_overwritten_either(tmp_path: Pa
         with pytest.raises(StorageError, match="cannot be written"):
             files.backup(data / "narrows.db", copy, lambda done, pages: copy.write_text("precious") and None)
     assert copy.read_text() == "precious"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy.db", "data"]
+    assert _names(tmp_path) == ["copy.db", "data"]
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "9p", "fuse.sshfs"])
@@ -174,3 +174,7 @@ def test_a_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         files.refuse_network_file_system(folder)
     assert files.file_system_of(Path("/")) == "ext4"
     files.refuse_network_file_system(Path("/"))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
