@@ -97,7 +97,9 @@ def commit() -> str:
     return described.stdout.strip() or "unknown"
 
 
-def write(table: Table, rows: int, command: str, minutes: float, when: str, sync_ms: float) -> None:
+def write(
+    table: Table, rows: int, command: str, minutes: float, when: str, sync_ms: float, busy: float
+) -> None:
     """Put this run's section into RESULTS.md; the section of the other size stays."""
     settings = ", ".join(f"`{name}={value}`" for name, value in ENVIRONMENT.items())
     section = [
@@ -106,6 +108,7 @@ def write(table: Table, rows: int, command: str, minutes: float, when: str, sync
         f"- Command: `{command}`, {minutes:.1f} minutes, finished {when}",
         f"- Commit: `{commit()}`",
         f"- Machine: {machine()}; one durable write of 4 KiB takes {sync_ms:.2f} ms (median)",
+        f"- Load average before the start: {busy:.2f} (a quiet machine has 0; other work takes its share of every figure)",
         f"- Settings: the defaults, access log included, but for the bounds of one project: {settings}",
         "",
         "| what | target | measured | verdict | note |",

@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(MEASUREMENTS), default=list(MEASUREMENTS))
     parser.add_argument("--write", action="store_true", help="write RESULTS.md also with --only")
     given = parser.parse_args()
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), os.getloadavg()[0]
     WORK.mkdir(parents=True, exist_ok=True)
     big, small = prepared(given.rows), prepared(FEW)
     setting = Setting(
@@ -112,7 +112,7 @@ def main() -> None:
             given.rows, shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
         )
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        report.write(setting.table, given.rows, command, minutes, when, sync_milliseconds())
+        report.write(setting.table, given.rows, command, minutes, when, sync_milliseconds(), busy)
         print(f"written to {report.RESULTS.relative_to(ROOT)}")
 
 
