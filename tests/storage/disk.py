@@ -74,7 +74,7 @@ class Disk:
 
         fdatasync = os.fdatasync
 
-        def watched_fdatasync(descriptor: int) -> None:
+        def watched_fdatasync(descriptor: Any) -> None:
             number = len(self.events)
             if self.fault("sync", "db") != OK:
                 raise OSError(5, "Input/output error")
@@ -82,7 +82,7 @@ class Disk:
             self.record(Event("sync", "db", number=number))
 
         sqlite.connect = watched
-        os.fdatasync = watched_fdatasync  # type: ignore[assignment]
+        os.fdatasync = watched_fdatasync
 
     def _stand_under(self, connection: apsw.Connection, pointer_kind: int, file: str) -> None:
         found = ctypes.c_void_p()
@@ -90,7 +90,7 @@ class Disk:
         assert found.value
         # Only the database is a file of the checksum layer; the WAL's checksums are SQLite's own.
         lower = ctypes.cast(found.value + (_CHECKSUM_FILE_BYTES if file == "db" else 0), _Pointer)
-        original = ctypes.cast(lower[0], _Pointer)  # type: ignore[arg-type]
+        original = ctypes.cast(lower[0], _Pointer)
         table = (ctypes.c_void_p * _METHODS)(*(original[slot] for slot in range(19)))
         write, truncate, sync = self._methods(original, file)
         table[_X_WRITE] = ctypes.cast(write, ctypes.c_void_p).value
@@ -108,19 +108,19 @@ class Disk:
             if (code := self.fault("write", file)) != OK:
                 return code
             self.record(Event("write", file, offset, ctypes.string_at(data, size)))
-            return write_below(pointer, data, size, offset)
+            return int(write_below(pointer, data, size, offset))
 
         def truncate(pointer: int, size: int) -> int:
             if (code := self.fault("truncate", file)) != OK:
                 return code
             self.record(Event("truncate", file, size))
-            return truncate_below(pointer, size)
+            return int(truncate_below(pointer, size))
 
         def sync(pointer: int, flags: int) -> int:
             number = len(self.events)
             if (code := self.fault("sync", file)) != OK:
                 return code
-            code = sync_below(pointer, flags)
+            code = int(sync_below(pointer, flags))
             self.record(Event("sync", file, number=number))
             return code
 

@@ -190,7 +190,7 @@ RUN_DISK = Disk()
 def faults(folder: Path, kind: str) -> list[dict[str, Any]]:
     """Fail at the first write, the second, ... until the workload no longer reaches so many."""
     RUN_DISK.install()
-    runs = []
+    runs: list[dict[str, Any]] = []
     n = 0
     while True:
         n += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from narrows.core.records import Trigger
@@ -36,7 +38,7 @@ async def test_it_settles_the_wait_with_the_payload_as_sent(
         assert (fact.kind, fact.previous_id) == (FactKind.TRIGGER_RECEIVED, waiting.last_fact_id)
 
 
-async def _send(bench: Bench, way: str, waiting: Trigger, payload: str | None) -> object:
+async def _send(bench: Bench, way: str, waiting: Trigger, payload: str | None) -> Any:
     if way == "key":
         return await bench.send(waiting.event_key, payload)
     if way == "id":
@@ -67,7 +69,7 @@ async def test_an_equal_payload_again_changes_nothing(
         facts = sum(len(commit.facts) for commit in bench.commits)
         for way in ("key", "id", "callback"):
             outcome = await _send(bench, way, settled, again)
-            assert outcome.trigger.version == 2  # type: ignore[attr-defined]
+            assert outcome.trigger.version == 2
         assert (await bench.get("a")).response_payload == first
         assert sum(len(commit.facts) for commit in bench.commits) == facts
 

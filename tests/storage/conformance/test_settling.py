@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -120,7 +122,7 @@ async def test_an_overdue_trigger_is_settled_for_whoever_touches_it(backend: Bac
 async def test_in_one_commit_the_first_settling_wins(backend: Backend, order: tuple[str, ...]) -> None:
     async with opened(backend) as bench:
         trigger = await bench.open("a", 60)
-        make = {
+        make: dict[str, Callable[[], Any]] = {
             "send": lambda: bench.sending(None, "1", trigger_id=trigger.id),
             "cancel": lambda: bench.canceling(trigger_id=trigger.id),
             "extend": lambda: _extending(bench, trigger.id, 600),
