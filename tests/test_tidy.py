@@ -165,7 +165,7 @@ def stray_statuses(name: str, source: str) -> Iterator[Fault]:
 
 
 def missing_docstring(name: str, source: str) -> Iterator[Fault]:
-    if not ast.get_docstring(ast.parse(source)):
+    if source.strip() and not ast.get_docstring(ast.parse(source)):
         yield Fault(name, "does not say what it is: the module has no docstring")
 
 
