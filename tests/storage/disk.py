@@ -82,7 +82,7 @@ class Disk:
             self.record(Event("sync", "db", number=number))
 
         sqlite.connect = watched
-        os.fdatasync = watched_fdatasync
+        os.fdatasync = watched_fdatasync  # type: ignore[assignment]
 
     def _stand_under(self, connection: apsw.Connection, pointer_kind: int, file: str) -> None:
         found = ctypes.c_void_p()

@@ -101,6 +101,19 @@ async def test_a_purged_payload_that_others_name_stays(backend: Backend) -> None
         assert await bench.rows("payloads_by_id", (PROJECT, left.response_payload_id or "")) == []
 
 
+async def test_retention_takes_old_facts_also_those_of_admin_keys(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        await bench.perform(_key(bench, "admin", None))
+        await bench.open("a", 0)
+        old = {(fact.project_id, fact.id) for commit in bench.commits for fact in commit.facts}
+        assert {project_id for project_id, _ in old} == {"-", PROJECT}
+        bench.clock.advance(secs=DAY_SECS)
+        before = bench.clock.now()
+        await bench.send("a", "1")
+        assert await bench.service.prune(PruneRows("facts", before, 100)) == len(old)
+        assert await bench.service.prune(PruneRows("facts", before, 100)) == 0
+
+
 # ---- idempotency keys ------------------------------------------------------------------------
 
 

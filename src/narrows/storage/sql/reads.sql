@@ -288,8 +288,8 @@ where t.project_id = :project_id and t.id < :before_id
                   where r.project_id = t.project_id and r.id = t.root_id and r.ended_at is null)
 
 -- name: old_facts
--- What concerns no project (an admin key) is kept under the empty project id.
-with known (id) as (select p.id from projects as p union all select '')
+-- What concerns no project (an admin key) is kept under the project id '-'.
+with known (id) as (select p.id from projects as p union all select '-')
 select f.project_id, f.id from known
 cross join facts as f
 where f.project_id = known.id and f.id < :before_id
