@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PROJECTS = ("north", "south")
-KEYS = ("a", "a/1", "a/2", "a_1", "a%", "b")
+#: Under the last one a workflow run waits from the start.
+KEYS = ("a", "a/1", "a/2", "a_1", "a%", "b", "needed")
 PREFIXES = ("a", "a/", "a_", "a%", "", "b")
 LONG = '"' + "x" * 1100 + '"'
 PAYLOADS = (None, "null", "1", "1.0", "2", '{"x":1,"y":2}', '{"y":2,"x":1}', "[]", LONG, "true")

@@ -33,6 +33,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.elapsed_us = 0
         self.turns = 0
         self._pending: list[Callable[[], None]] = []
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.set_task_factory(self._new_task)
         self._selector = self
         self._clock_resolution = 1e-7
 
@@ -67,7 +69,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.later(run)
         return future
 
+    def _new_task(self, loop: Any, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self, **options)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
+        return task
+
     # What the simulation asks.
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """All that are not done, in the order of their making (`asyncio.all_tasks` has none)."""
+        return list(self._tasks)
 
     def later(self, event: Callable[[], None]) -> None:
         """Let `event` happen at some point from now on, among whatever else is pending."""

@@ -9,18 +9,22 @@ import hashlib
 import logging
 import random
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from narrows.core.ids import make_id
+from narrows.core.records import NEVER
 from narrows.engine import expire, held, prune
 from narrows.operations import service
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.operations.reads.listing import ListTriggers
 from narrows.operations.reads.triggers import GetStats
+from narrows.storage.statements import all_statements
+from narrows.storage.verify import CHECKS
 from narrows.storage.writer import Result, Ticket
 from tests.simulation.clients import PROJECTS, Client
-from tests.simulation.model import Model, Violation
+from tests.simulation.model import Model, Violation, Wait
 from tests.simulation.server import Faults, Server, database, empty
 from tests.simulation.virtual import VirtualClock, VirtualLoop
 
@@ -73,15 +77,33 @@ def small_limits() -> Iterator[None]:
             setattr(module, name, value)
 
 
+class FeedLog(logging.Handler):
+    """A subscriber of the feed that fails is logged and goes on; here it is a violation."""
+
+    def __init__(self, fail: Callable[[BaseException], None]) -> None:
+        super().__init__()
+        self._fail = fail
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._fail(Violation(f"{record.getMessage()}: {record.exc_info}"))
+
+
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """The server's log of planted faults is of no interest."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+def silence(fail: Callable[[BaseException], None]) -> Iterator[None]:
+    """The server's log of planted faults is of no interest, but for what must never be logged."""
+    ours, feed, handler = logging.getLogger("narrows"), logging.getLogger("narrows.feed"), FeedLog(fail)
+    level, propagate = ours.level, feed.propagate
+    ours.setLevel(logging.CRITICAL + 1)
+    feed.setLevel(logging.ERROR)
+    feed.propagate = False
+    feed.addHandler(handler)
     try:
         yield
     finally:
-        logging.disable(before)
+        feed.removeHandler(handler)
+        feed.propagate = propagate
+        feed.setLevel(logging.NOTSET)
+        ours.setLevel(level)
 
 
 class World:
@@ -118,7 +140,7 @@ class World:
         """Run it all; returns the digest of the facts. Raises Violation."""
         empty(database().raw)
         self.loop.set_exception_handler(self._unhandled)
-        with small_limits(), silence():
+        with small_limits(), silence(self._fail):
             try:
                 return self.loop.run_until_complete(self._story())
             except asyncio.CancelledError:
@@ -130,7 +152,7 @@ class World:
     def _clear_up(self) -> None:
         self.loop.set_exception_handler(lambda loop, context: None)
         self.faults.enabled = False
-        tasks = asyncio.all_tasks(self.loop)
+        tasks = self.loop.tasks()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -162,7 +184,29 @@ class World:
             await self.require_server().service.perform(
                 CreateProject(actor=HOST, id=project_id, entropy=entropy)
             )
+            self._plant_needed(project_id)
         self.faults.enabled = True
+
+    def _plant_needed(self, project_id: str) -> None:
+        """A wait of a workflow run that never ends, as the issue on workflows will open them."""
+        now, trigger_id, fact_id = self.clock.now(), make_id(self.clock.now(), 1, 7), make_id(self.clock.now(), 2, 7)
+        raw = database().raw
+        with raw:
+            raw.execute("insert into roots values (?, 'run', 'workflow_run', ?, null)", (project_id, now))
+            raw.execute(
+                """insert into triggers (project_id, id, event_key, ordinal, version, trigger_type, source_type,
+                     status, root_id, timeout_secs, requested_at, expires_at, opened_by, last_fact_id)
+                   values (?, ?, 'needed', 1, 1, 'event', 'workflow_step', 'waiting', 'run', 0, ?, ?, 'engine', ?)""",
+                (project_id, trigger_id, now, NEVER, fact_id),
+            )
+            raw.execute(
+                "insert into facts values (?, ?, 'trigger.opened', ?, 'run', null, 'engine', 1, ?, null)",
+                (project_id, fact_id, trigger_id, now),
+            )
+            raw.execute("insert into counters (project_id, writer, waiting) values (?, 'local', 1)", (project_id,))
+        self.model.waits[trigger_id] = Wait(
+            project_id, trigger_id, "needed", 1, 1, "waiting", None, 0, now, NEVER, None, None, needed=True
+        )
 
     def _mine_create(self, coroutine: Any) -> asyncio.Task[Any]:
         """A task of the outside world, which no crash ends."""
@@ -191,6 +235,8 @@ class World:
 
     def _start_server(self) -> None:
         self.note("the server starts")
+        if self.crashes:
+            self._verify()
         self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults)
         self._lives.append((self.clock.now(), 0))
         self.up.set()
@@ -210,7 +256,7 @@ class World:
         self.server = None
         self._lives[-1] = (self._lives[-1][0], self.clock.now())
         self.loop.forget_pending()
-        for task in asyncio.all_tasks(self.loop):
+        for task in self.loop.tasks():
             if task not in self._mine and task is not self._main:
                 task.cancel()
         self._mine_create(self._start_again())
@@ -274,12 +320,19 @@ class World:
 
     async def _check_the_end(self) -> None:
         self.compare()
+        self._verify()
         self._check_timers()
         self._check_facts()
         for project_id in PROJECTS:
             await self._check_list(project_id)
         for client in self.clients:
             client.check_the_end()
+
+    def _verify(self) -> None:
+        """As `narrows verify` looks at a store."""
+        for name, meaning in CHECKS.items():
+            for row in database().raw.execute(all_statements()[name]):
+                raise Violation(f"verify: {meaning}: {row}")
 
     def _check_timers(self) -> None:
         now = self.clock.now()

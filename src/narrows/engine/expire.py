@@ -29,7 +29,7 @@ from narrows.operations.reads.due import EXPIRE_MARK, DueTriggers, ReadMark
 from narrows.operations.triggers import ExpireTriggers
 
 if TYPE_CHECKING:
-    from narrows.engine.feed import Committed
+    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
 
 log = logging.getLogger("narrows.engine")
@@ -94,7 +94,8 @@ class ExpireTriggersRole(Role):
             else:
                 # Settled, or moved beyond the horizon: where it stood before is over.
                 self._due.discard((trigger.project_id, trigger.id))
-        self._stay_within_memory()
+        if self._heard is None:
+            self._stay_within_memory()
         return self._due.next()
 
     async def round(self) -> int | None:
@@ -115,9 +116,9 @@ class ExpireTriggersRole(Role):
 
     def _next_round(self) -> int:
         assert self._horizon is not None
-        times = [self._recheck_due, self._horizon.at - MARGIN_US]
-        if len(self._due) >= LOW:
-            times.pop()
+        times = [self._recheck_due]
+        if self._is_low(self._horizon):
+            times.append(self._horizon.at - MARGIN_US)
         if self._recheck_from is not None:
             times.append(0)
         due = self._due.next()
@@ -128,14 +129,22 @@ class ExpireTriggersRole(Role):
 
     # --- what is due soon ---
 
+    def _is_low(self, horizon: Due) -> bool:
+        """Whether little is in memory, or nothing of what is due before the horizon."""
+        due = self._due.next()
+        return len(self._due) < LOW or due is None or due > horizon.at
+
     async def _refill_when_low(self) -> None:
-        """Move the horizon on while little is in memory and it is near."""
+        """Move the horizon on while it is near and little is known before it."""
         now = self._clock.now()
-        while self._horizon is not None and self._horizon.at <= now + MARGIN_US and len(self._due) < LOW:
+        assert self._horizon is not None
+        while self._horizon.at <= now + MARGIN_US and self._is_low(self._horizon):
             # Commits that land while the page is read are taken in, whether it shows them or not.
             self._loading_until = now + WINDOW_US
-            self._horizon = await self._load(self._horizon, self._loading_until)
-            self._loading_until = 0
+            try:
+                self._horizon = await self._load(self._horizon, self._loading_until)
+            finally:
+                self._loading_until = 0
             self._stay_within_memory()
 
     async def _load(self, after: Due, until: int) -> Due:
@@ -172,6 +181,7 @@ class ExpireTriggersRole(Role):
         if self._recheck_from is None:
             return
         reached = await self._load(self._recheck_from, self._horizon.at)
+        self._stay_within_memory()
         self._recheck_from = reached if reached < self._horizon else None
         if self._recheck_from is None:
             await self._move_mark()

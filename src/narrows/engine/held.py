@@ -11,7 +11,7 @@ from narrows.operations.events import ExpireHeldEvents
 from narrows.operations.reads.due import DueHeldEvents
 
 if TYPE_CHECKING:
-    from narrows.engine.feed import Committed
+    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
 
 EVENTS_AN_OPERATION: Final = 500

@@ -18,7 +18,7 @@ from narrows.engine.stats import RoleStats
 
 if TYPE_CHECKING:
     from narrows.clock import Clock
-    from narrows.engine.feed import Committed
+    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
 
 log = logging.getLogger("narrows.engine")
