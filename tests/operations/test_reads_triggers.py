@@ -135,7 +135,7 @@ def test_settled_triggers_go_in_looks_that_lose_none(reads: Reads, monkeypatch: 
 def test_old_rows(reads: Reads) -> None:
     reads.insert("projects", [("p", None, NOW), ("q", None, NOW)])
     old = [reads.fact("project.created", "p", None, NOW + n) for n in range(3)]
-    admin = old[0]._replace(project_id="", id=reads.new_id(NOW))
+    admin = old[0]._replace(project_id="-", id=reads.new_id(NOW))
     reads.insert("facts", [admin])
     reads.fact("project.created", "p", None, NOW + 10)
     unmatched = reads.unmatched("k", NOW)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from typing import Any
 
 import pytest
 
 from narrows.core.states import TriggerStatus
 from narrows.errors import Conflict, NotFound, SchemaMismatch
-from narrows.operations import service as service_module
 from narrows.operations.base import DEV, HeldOutcome, TriggerOutcome
 from narrows.operations.events import BatchEvent
 from narrows.operations.idempotency import KEPT_US
@@ -76,7 +77,9 @@ def _prefix(bench: Bench, prefix: str, payload: str | None = "1", **fields: Any)
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_module, "CHUNK", 3)
+    for name, module in tuple(sys.modules.items()):
+        if name.startswith("narrows.operations.") and hasattr(module, "CHUNK"):
+            monkeypatch.setattr(module, "CHUNK", 3)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -164,8 +167,6 @@ async def test_the_count_is_what_was_committed_when_others_settle_meanwhile(back
         waits = [await bench.open(f"b:{number}") for number in range(3)]
         bench.gate.shut()
         plug = bench.service.perform(bench.sending("b:1", '"other"'))
-        import asyncio
-
         first = asyncio.create_task(plug)
         await bench.gate.reached()
         prefix = asyncio.create_task(bench.service.send_prefix(_prefix(bench, "b:", "1")))
