@@ -126,3 +126,5 @@ async def _follow(call: Call, streams: Streams, stream: Stream, found: Trigger, 
         if stream.comment_due and not settled:
             stream.comment_due = False
             await streams.write(stream, call, COMMENT)
+    # Thousands may end by one change: first all write, then all clean up.
+    await asyncio.sleep(0)

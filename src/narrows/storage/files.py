@@ -31,7 +31,9 @@ class DataLock:
         """Take the lock. Raises StoreLocked with the holder's process id, or StorageError."""
         self.path = folder / LOCK_NAME
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                _sync(folder.resolve().parent)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StorageError(f"The data folder {folder} cannot be used: {error.strerror}.") from error

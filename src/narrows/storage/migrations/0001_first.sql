@@ -80,6 +80,10 @@ create table triggers (
   sent_by text,
   opened_by text,
   last_fact_id text,
+  -- Room for what settling adds (payload, times, sender), given back then. Rows are appended, so pages
+  -- are full: without it a send at a random place splits its page and writes four instead of one.
+  -- (Measured: 690 KB of WAL for 40 random sends, 165 KB with it. PostgreSQL calls it fillfactor.)
+  room blob default (zeroblob(128)),
   check ((status = 'waiting') = (settled_at is null)),
   check ((status = 'received') = (received_at is not null)),
   -- By id, and the list (newest first). A new row goes at the end of its project's range: the page

@@ -128,7 +128,7 @@ where p.project_id = i.project_id and p.id = i.id
 -- All ids as one text, oldest first: a row each would cost a turn of Python's lock each.
 select string_agg(t.id, ',' order by t.id) from triggers as t
 where t.project_id = :project_id and t.event_key >= :prefix and t.event_key < :prefix_end
-  and t.status = 'waiting' and t.trigger_type = 'event'
+  and t.status = 'waiting' and t.trigger_type = 'event' and t.expires_at > :now
 
 -- name: timeline_of_trigger
 -- The chain of facts, walked from its newest end, which is the highest step.
