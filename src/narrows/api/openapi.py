@@ -40,12 +40,14 @@ SUCCESSES: Final[dict[int, str]] = {
 }
 #: The server reads whole numbers of at most 12 digits in a query.
 _LARGEST: Final = 999_999_999_999
+#: An empty filter counts as left out.
+_FILTER_KEY: Final[Schema] = EVENT_KEY | {"minLength": 0, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _QUERY: Final[dict[str, Schema]] = {
     "project_id": PROJECT_ID,
     "status": {"type": "string", "enum": list(get_args(messages.TriggerStatus))},
     "source_type": {"type": "string", "enum": list(get_args(messages.SourceType))},
-    "event_key": EVENT_KEY,
-    "key_prefix": EVENT_KEY,
+    "event_key": _FILTER_KEY,
+    "key_prefix": _FILTER_KEY,
     "limit": {"type": "integer", "minimum": 1, "maximum": _LARGEST, "default": 50},
     "cursor": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "uuid"}]},
     "timeout_secs": {"type": "integer", "minimum": 0, "maximum": _LARGEST, "default": 30},
@@ -157,7 +159,7 @@ def _parameters(route: Route, verb: str) -> Iterator[dict[str, Any]]:
     for name in route.query:
         if name != "token":  # the security scheme of streams says it
             required = verb == "explain" and name == "event_key"
-            schema = _QUERY.get(name, {"type": "string"})
+            schema = EVENT_KEY if required else _QUERY.get(name, {"type": "string"})
             yield _parameter("query", name, schema, _EXAMPLES.get(name), required=required)
     if _has_project(route):
         yield _parameter("header", _PROJECT_HEADER, PROJECT_ID, "default")
@@ -194,7 +196,7 @@ def _path_schema(route: Route, name: str) -> Schema:
     if name in SPANNING:
         return EVENT_KEY
     if name == "token":
-        return {"type": "string", "pattern": "^[A-Za-z0-9_-]{43}$"}
+        return {"type": "string", "minLength": 1}
     if route.pattern.startswith("/v1/api-keys"):
         return {"type": "string", "pattern": "^[0-9a-v]{16}$"}
     return {"type": "string", "format": "uuid"}

@@ -96,10 +96,10 @@ class _Page:
         )
         return (
             '<nav aria-label="Reference"><div class="bar"><a class="brand" href="#content">Narrows</a>'
-            '<button type="button" id="menu" aria-expanded="false" aria-controls="list" hidden>Menu</button>'
-            '</div><div id="list"><label class="find" hidden><span>Find</span>'
-            '<input id="find" type="search" placeholder="Filter by path or word" autocomplete="off">'
-            '<kbd>/</kbd></label><p id="none" role="status" hidden>Nothing fits.</p>'
+            '<button type="button" id="page-menu" aria-expanded="false" aria-controls="page-list" hidden>Menu</button>'
+            '</div><div id="page-list"><label class="find" hidden><span>Find</span>'
+            '<input id="page-find" type="search" placeholder="Filter by path or word" autocomplete="off">'
+            '<kbd>/</kbd></label><p id="page-none" role="status" hidden>Nothing fits.</p>'
             f'{groups}<section><h2>Schemas</h2><ul class="plain">{names}</ul></section></div></nav>'
         )
 

@@ -1,9 +1,9 @@
 "use strict";
 // Without this script the page is whole; it adds the filter, the copy buttons, and the folding menu.
 const nav = document.querySelector("nav");
-const find = document.getElementById("find");
-const menu = document.getElementById("menu");
-const none = document.getElementById("none");
+const find = document.getElementById("page-find");
+const menu = document.getElementById("page-menu");
+const none = document.getElementById("page-none");
 const links = new Map();
 
 function filter() {
