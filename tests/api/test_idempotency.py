@@ -102,3 +102,21 @@ async def test_one_still_in_flight_is_409_with_retry_after(tmp_path: Path) -> No
         assert sorted(answer.status for answer in both) == [201, 409]
         late = next(answer for answer in both if answer.status == 409)
         assert late.headers["retry-after"] == "1"
+
+
+async def test_a_purge_and_dry_runs_are_replayed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        await client("POST", "/v1/events", {"event_key": "p:1"})
+        asked = [
+            ("/v1/events/purge", {"older_than_days": 1}, "a"),
+            ("/v1/events/purge", {"older_than_days": 1, "dry_run": True}, "b"),
+            ("/v1/events/prefix/p:/send", {"dry_run": True}, "c"),
+        ]
+        for path, body, key in asked:
+            first = await client("POST", path, body, idempotency_key=key)
+            again = await client("POST", path, body, idempotency_key=key)
+            other = await client("POST", path, body | {"more": 1}, idempotency_key=key)
+            assert (first.status, again.status, other.status) == (200, 200, 409), (path, other.json)
+            assert first.json == again.json
+            assert "idempotency-replayed" not in first.headers
+            assert again.headers["idempotency-replayed"] == "true"

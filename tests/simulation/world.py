@@ -15,7 +15,7 @@ from typing import Any
 from narrows.core.ids import make_id
 from narrows.core.records import NEVER
 from narrows.engine import expire, held, prune
-from narrows.operations import service
+from narrows.operations import many_commits
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.operations.reads.listing import ListTriggers
@@ -54,8 +54,8 @@ DUMP_COUNTERS = """
 
 #: So small that a few waits already take several chunks, pages and operations.
 SMALL_LIMITS = (
-    (service, "CHUNK", 2),
-    (service, "PURGE_CHUNK", 2),
+    (many_commits, "CHUNK", 2),
+    (many_commits, "PURGE_CHUNK", 2),
     (expire, "PAGE", 3),
     (expire, "LOW", 2),
     (expire, "MOST_IN_MEMORY", 8),

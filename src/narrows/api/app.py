@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from narrows.api import access, batch, bench, callbacks, events, held, problems, stream, system, triggers
+from narrows.api import access, batch, bench, callbacks, events, held, many, problems, stream, system, triggers
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
 from narrows.api.idempotency import InFlight
@@ -62,8 +62,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("POST", "/v1/events", events.open_trigger, "events:write", m.OpenTriggerRequest, m.Trigger, (200, 201, 409), **KEYED),
     _row("GET", "/v1/events/stats", events.get_stats, "events:read", None, m.Stats, query=P),
     _row("POST", "/v1/events/batch", batch.send_batch, "events:send", m.BatchRequest, m.BatchResult, (200, 409), **KEYED, **BIG),
-    _row("POST", "/v1/events/purge", events.purge, "events:purge", m.PurgeRequest, m.PurgeResult),
-    _row("POST", "/v1/events/prefix/{prefix}/send", events.send_prefix, "events:send", m.PrefixSendRequest, m.PrefixResult, (200, 409), **KEYED),
+    _row("POST", "/v1/events/purge", many.purge, "events:purge", m.PurgeRequest, m.PurgeResult, (200, 409), **KEYED),
+    _row("POST", "/v1/events/prefix/{prefix}/send", many.send_prefix, "events:send", m.PrefixSendRequest, m.PrefixResult, (200, 409), **KEYED),
     _row("GET", KEY, events.get_trigger, "events:read", None, m.Trigger, query=P),
     _row("DELETE", KEY, events.cancel_trigger, "events:write", None, m.Trigger, (200, 409), query=P),
     _row("GET", KEY + "/stream", stream.stream_by_key, "events:read", None, m.Trigger, (200, 204), **SSE),
@@ -193,7 +193,8 @@ class Api:
                 self._origins.allow_preflight(call)
                 return None
         call.route, call.param = self._router.match(call.method, scope["raw_path"])
-        if scope["query_string"] and any(map(looks_like_a_key, call.query.values())):
+        in_query = scope["query_string"] and any(map(looks_like_a_key, (*call.query, *call.query.values())))
+        if in_query or looks_like_a_key(call.param):
             raise Unauthenticated("An API key must not stand in a URL; send it as `Authorization: Bearer`.")
         call.check_length()
         return call.route

@@ -15,7 +15,7 @@ MAX_TAGS: Final = 50
 MAX_TAG_LENGTH: Final = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,12}", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,1000}", re.ASCII)
 
 
 def check_plain(text: str | None, what: str) -> str | None:

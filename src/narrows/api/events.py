@@ -1,5 +1,6 @@
 """`/v1/events`: waits by their event key. Endpoints decode, perform, reply; the rules are in the
-operations. By id: `triggers.py`; streams: `stream.py`."""
+operations. By id: `triggers.py`; prefix sends
+and purges: `many.py`; streams: `stream.py`."""
 
 from __future__ import annotations
 
@@ -20,8 +21,6 @@ from narrows.operations.answers import compile_schema
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
 from narrows.operations.events import SendEvent
 from narrows.operations.idempotency import Kept
-from narrows.operations.prefix import SendPrefix
-from narrows.operations.purge import Purge
 from narrows.operations.triggers import CancelTrigger, OpenTrigger
 from narrows.wire import messages
 
@@ -177,55 +176,6 @@ def _keep_send(outcome: TriggerOutcome | HeldOutcome) -> Kept:
     if isinstance(outcome, TriggerOutcome):
         return idempotency.keep_trigger(outcome)
     return Kept(status=202, reply=encode(render.held(outcome.held)).decode())
-
-
-async def send_prefix(call: Call) -> Reply:
-    """Send an event to all that wait under a prefix."""
-    body = await bodies.decode(call, bodies.PREFIX_SEND)
-    project_id = await call.project(body.project_id)
-    key = idempotency.read_key(call)
-    operation = SendPrefix(
-        actor=call.credential.actor,
-        project_id=project_id,
-        prefix=call.param,
-        payload=bodies.payload_text(body.payload),
-        entropy=call.entropy(),
-        dry_run=body.dry_run,
-        # With a key, each commit writes how far it has come.
-        scope_hash=None if key is None else idempotency.scope_hash(call, key),
-        body_hash=None if key is None else idempotency.body_hash(call),
-    )
-    outcome = await call.service.send_prefix(operation)
-    if outcome.replayed:
-        call.extra_headers.append(idempotency.REPLAYED)
-    return 200, encode(
-        messages.PrefixResult(
-            resolved=outcome.resolved,
-            triggers=await replies.trigger_messages(call.service, outcome.triggers),
-            refused=outcome.refused or None,
-            triggers_truncated=outcome.truncated or None,
-            dry_run=outcome.dry_run or None,
-        )
-    )
-
-
-async def purge(call: Call) -> Reply:
-    """Purge settled triggers."""
-    body = await bodies.decode(call, bodies.PURGE)
-    outcome = await call.service.purge(
-        Purge(
-            actor=call.credential.actor,
-            project_id=await call.project(body.project_id),
-            older_than_days=body.older_than_days,
-            dry_run=body.dry_run,
-            entropy=call.entropy(),
-        )
-    )
-    return 200, encode(
-        messages.PurgeResult(
-            deleted=outcome.deleted, dry_run=outcome.dry_run, would_delete=outcome.would_delete
-        )
-    )
 
 
 async def explain(call: Call) -> Reply:

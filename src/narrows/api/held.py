@@ -42,12 +42,13 @@ async def delete_held_event(call: Call) -> Reply:
 async def list_unmatched_events(call: Call) -> Reply:
     """List events that arrived and settled nothing."""
     limit, cursor = call.page()
+    project_id = await call.project()
     found = await call.service.read(
-        reads.ListUnmatched(
-            project_id=await call.project(), event_key=_event_key(call), limit=limit, cursor=cursor
-        )
+        reads.ListUnmatched(project_id=project_id, event_key=_event_key(call), limit=limit, cursor=cursor)
     )
-    return replies.page(messages.UnmatchedPage, found, [render.unmatched(each) for each in found.items])
+    data = [render.unmatched(each) for each in found.items]
+    dropped = call.service.unmatched.dropped_in(project_id)
+    return replies.page(messages.UnmatchedPage, found, data, dropped=dropped or None)
 
 
 def _event_key(call: Call) -> str | None:

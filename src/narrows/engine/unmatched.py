@@ -7,7 +7,7 @@ the buffer when the process dies is gone: this is help for people, no promise ha
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +31,7 @@ class UnmatchedBuffer:
         self.on_first: Callable[[], None] | None = None
         self._capacity = capacity
         self._events: deque[UnmatchedEvent] = deque()
+        self._dropped: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._events)
@@ -38,7 +39,7 @@ class UnmatchedBuffer:
     def add(self, event: UnmatchedEvent) -> None:
         """Remember an event; over the bound it is dropped and counted."""
         if len(self._events) >= self._capacity:
-            self.dropped += 1
+            self._drop(event)
             return
         self._events.append(event)
         if len(self._events) == 1 and self.on_first is not None:
@@ -50,8 +51,17 @@ class UnmatchedBuffer:
     def put_back(self, events: tuple[UnmatchedEvent, ...]) -> None:
         """What could not be written goes to the front again, as far as there is room."""
         room = max(0, self._capacity - len(self._events))
-        self.dropped += max(0, len(events) - room)
+        for event in events[: max(0, len(events) - room)]:
+            self._drop(event)
         self._events.extendleft(reversed(events[-room:] if room else ()))
+
+    def dropped_in(self, project_id: str) -> int:
+        """How many of a project's events were dropped since the start."""
+        return self._dropped[project_id]
+
+    def _drop(self, event: UnmatchedEvent) -> None:
+        self.dropped += 1
+        self._dropped[event.project_id] += 1
 
 
 class WriteUnmatchedRole(Role):

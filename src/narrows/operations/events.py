@@ -10,8 +10,8 @@ from narrows.core.records import HeldEvent, Trigger, UnmatchedEvent
 from narrows.core.states import FactKind, HeldStatus, TriggerStatus
 from narrows.errors import InvalidRequest, NotFound, Refusal
 from narrows.operations.base import (
-    Answers,
     AnsweredOperation,
+    Answers,
     HeldOutcome,
     ProjectOperation,
     Question,

@@ -5,7 +5,7 @@ written in the same commit."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from narrows.core import triggers as rules
@@ -15,7 +15,7 @@ from narrows.core.states import TriggerType
 from narrows.errors import Conflict
 from narrows.operations.base import Actor, AnsweredOperation, Question
 from narrows.operations.delivery import receive, schema_question
-from narrows.operations.idempotency import is_kept
+from narrows.operations.idempotency import IN_PROGRESS, is_kept
 from narrows.storage.lookups import Touch
 from narrows.storage.transaction import Transaction
 from narrows.storage.writer import Undecided
@@ -67,10 +67,6 @@ class Progress(NamedTuple):
     def from_json(cls, text: str) -> Progress:
         fields: dict[str, Any] = json.loads(text)
         return cls(**{**fields, "first_ids": tuple(fields["first_ids"])})
-
-
-#: Status of the record of a prefix send that has not come to its end.
-IN_PROGRESS = 0
 
 
 class ChunkOutcome(NamedTuple):

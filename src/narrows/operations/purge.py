@@ -20,19 +20,38 @@ CHUNK = 500
 
 
 class Purge(NamedTuple):
-    """Delete the project's triggers that were settled at least `older_than_days` ago."""
+    """Delete the project's triggers that were settled at least `older_than_days` ago. With `scope_hash`
+    (an Idempotency-Key) a retry goes on where it stopped."""
 
     actor: Actor
     project_id: str
     older_than_days: int
     dry_run: bool
     entropy: int
+    scope_hash: str | None = None
+    body_hash: str | None = None
 
 
 class PurgeOutcome(NamedTuple):
     deleted: int
     would_delete: int
     dry_run: bool
+    replayed: bool = False
+
+
+class PurgeProgress(NamedTuple):
+    """How far a purge has come, kept with its Idempotency-Key in each commit."""
+
+    deleted: int
+    after_id: str
+    settled_before: int
+
+    def to_json(self) -> str:
+        return json.dumps(self._asdict(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> PurgeProgress:
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

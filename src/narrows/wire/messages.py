@@ -123,6 +123,7 @@ class UnmatchedPage(Message, kw_only=True):
     data: list[Unmatched]
     has_more: bool
     next_cursor: str | None = None
+    #: How many more of the project's came and could not be remembered, since the server's start.
     dropped: int | None = None
 
 

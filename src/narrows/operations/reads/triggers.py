@@ -87,6 +87,7 @@ class WaitingUnderPrefix:
             project_id=self.project_id,
             prefix=self.prefix,
             prefix_end=prefix_end(self.prefix),
+            now=reader.now,
         )
         text: str | None = rows[0][0]
         return text.split(",") if text else []
