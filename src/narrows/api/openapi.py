@@ -40,6 +40,7 @@ SUCCESSES: Final[dict[int, str]] = {
 }
 #: The server reads whole numbers of at most 12 digits in a query.
 _LARGEST: Final = 999_999_999_999
+_ABSENT: Final[Schema] = {"type": "null"}
 #: An empty filter counts as left out.
 _FILTER_KEY: Final[Schema] = EVENT_KEY | {"minLength": 0, "pattern": r"^[^\x00-\x1f\x7f]*$"}
 _QUERY: Final[dict[str, Schema]] = {
@@ -49,7 +50,13 @@ _QUERY: Final[dict[str, Schema]] = {
     "event_key": _FILTER_KEY,
     "key_prefix": _FILTER_KEY,
     "limit": {"type": "integer", "minimum": 1, "maximum": _LARGEST, "default": 50},
-    "cursor": {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "string", "format": "uuid"}]},
+    "cursor": {
+        "anyOf": [
+            {"type": "string", "format": "date-time"},
+            {"type": "string", "format": "uuid"},
+            {"type": "string", "maxLength": 0},
+        ]
+    },
     "timeout_secs": {"type": "integer", "minimum": 0, "maximum": _LARGEST, "default": 30},
 }
 _PROJECT_HEADER: Final = "X-Project-Id"
@@ -159,7 +166,7 @@ def _parameters(route: Route, verb: str) -> Iterator[dict[str, Any]]:
     for name in route.query:
         if name != "token":  # the security scheme of streams says it
             required = verb == "explain" and name == "event_key"
-            schema = EVENT_KEY if required else _QUERY.get(name, {"type": "string"})
+            schema = EVENT_KEY if required else _query_schema(route, name)
             yield _parameter("query", name, schema, _EXAMPLES.get(name), required=required)
     if _has_project(route):
         yield _parameter("header", _PROJECT_HEADER, PROJECT_ID, "default")
@@ -168,6 +175,15 @@ def _parameters(route: Route, verb: str) -> Iterator[dict[str, Any]]:
         yield _parameter("header", "Idempotency-Key", schema, "order-1042-approved")
     if route.stream:
         yield _parameter("header", "Last-Event-ID", {"type": "string"}, f"{examples.WAIT_ID}.1")
+
+
+def _query_schema(route: Route, name: str) -> Schema:
+    """Projects and API keys are listed by ids of their own, so that no time is a cursor there."""
+    if name == "cursor" and route.pattern == "/v1/projects":
+        return PROJECT_ID
+    if name == "cursor" and route.pattern == "/v1/api-keys":
+        return {"type": "string", "pattern": "^([0-9a-v]{16})?$"}
+    return _QUERY.get(name, {"type": "string"})
 
 
 _EXAMPLES: Final = {
@@ -228,6 +244,9 @@ def _request(route: Route) -> dict[str, Any]:
         required = False
     else:
         schema = reference(route.request)
+        if route.request is messages.SendRequest and route.pattern.startswith("/v1/triggers"):
+            # A trigger is there already: an event by id is never held.
+            schema = {"allOf": [schema], "properties": dict.fromkeys(("hold_secs", "event_id"), _ABSENT)}
         required = any(field.required for field in msgspec.structs.fields(route.request))
         required = required or route.request is messages.StreamTokenRequest
     return {

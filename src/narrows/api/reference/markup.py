@@ -214,7 +214,12 @@ class _Page:
     def _target(self, schema: Value) -> Value:
         if "$ref" in schema:
             return self._schemas[schema["$ref"].rpartition("/")[2]]  # type: ignore[no-any-return]
-        return schema
+        if "allOf" not in schema:
+            return schema
+        target = self._target(schema["allOf"][0])
+        absent = schema.get("properties", ())
+        fields = {name: field for name, field in target["properties"].items() if name not in absent}
+        return target | {"properties": fields}
 
     def _type(self, schema: Value) -> str:
         """A schema in a word or two, with links to messages."""
