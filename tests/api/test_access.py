@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from narrows.api.auth import Credential
 from tests.api.harness import Client, make_api_key, opened
 
 NOT_LOCAL = ("example.com", "localhost.evil.com", "127.0.0.1.evil.com", "10.0.0.1:8080", "[::2]:80", "")
@@ -128,3 +132,35 @@ async def test_cors_answers_listed_origins_only(tmp_path: Path) -> None:
         assert "access-control-allow-origin" not in refused.headers
         plain = await client("GET", "/livez", origin="https://app.example.com")
         assert plain.headers["access-control-allow-origin"] == "https://app.example.com"
+
+
+async def test_a_long_poll_does_not_outlive_its_key(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        wait = (await client("POST", "/v1/events", {"event_key": "k"})).json
+        made = (await client("POST", "/v1/api-keys", {"scopes": ["events:read"]})).json
+        poll = asyncio.create_task(client("GET", f"/v1/triggers/{wait['id']}/wait", key=made["key"]))
+        while not client.api.service.feed.watch_count:
+            await asyncio.sleep(0)
+        await client("DELETE", f"/v1/api-keys/{made['id']}")
+        await client("POST", "/v1/events/k/send", {"payload": "secret"})
+        answer = await poll
+        assert answer.status == 401
+        assert b"secret" not in answer.body
+
+
+async def test_a_stream_does_not_begin_after_its_key_was_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as client:
+        wait = (await client("POST", "/v1/events", {"event_key": "k"})).json
+        made = (await client("POST", "/v1/api-keys", {"scopes": ["events:read"]})).json
+        authenticator = client.api.authenticator
+        checked = authenticator.recheck
+
+        async def revoked_before(credential: Credential) -> None:
+            await client("DELETE", f"/v1/api-keys/{made['id']}")
+            await checked(credential)
+
+        monkeypatch.setattr(authenticator, "recheck", revoked_before)
+        answer = await client("GET", f"/v1/triggers/{wait['id']}/stream", key=made["key"])
+        assert answer.status == 401

@@ -11,7 +11,19 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from narrows.api import access, batch, bench, callbacks, events, held, many, problems, stream, system, triggers
+from narrows.api import (
+    access,
+    batch,
+    bench,
+    callbacks,
+    events,
+    held,
+    many,
+    problems,
+    stream,
+    system,
+    triggers,
+)
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
 from narrows.api.idempotency import InFlight

@@ -129,7 +129,12 @@ class Authenticator:
         if call.route.stream and "token" in call.query:
             token_hash = hash_secret(call.query["token"])
             opened = OpenStreamToken(token_hash=token_hash, entropy=call.entropy())
-            return _of_stream_token(await self._service.perform(opened))
+            credential = _of_stream_token(await self._service.perform(opened))
+            if credential.api_key_id is not None:
+                # The stream ends with the key that made the token.
+                maker = await self._cached(credential.api_key_id)
+                credential.api_key = None if maker is None else maker.api_key
+            return credential
         if as_host:
             return HOST_CREDENTIAL
         if self._dev:
@@ -153,6 +158,14 @@ class Authenticator:
         if is_over(api_key, self._service.clock.now()):
             raise Unauthenticated("This API key was revoked or has expired; use another one.")
         return credential
+
+    async def recheck(self, credential: Credential) -> None:
+        """Ask again, for a read that took its time: the key may have been revoked meanwhile."""
+        if credential.api_key_id is None:
+            return
+        known = await self._cached(credential.api_key_id)
+        if known is None or known.api_key is None or is_over(known.api_key, self._service.clock.now()):
+            raise Unauthenticated("This API key was revoked or has expired; use another one.")
 
     async def _cached(self, key_id: str) -> Credential | None:
         clock = self._service.clock

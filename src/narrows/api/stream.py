@@ -69,6 +69,8 @@ async def _serve(call: Call, trigger_id: str) -> Reply | None:
     streams = call.api.streams
     stream = streams.open(trigger_id, call)
     try:
+        # From here on a revocation cuts the stream; one that came just before is seen here.
+        await call.api.authenticator.recheck(call.credential)
         found = await call.service.read(
             reads.GetTriggerById(project_id=stream.project_id, trigger_id=trigger_id)
         )

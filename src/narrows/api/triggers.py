@@ -88,6 +88,7 @@ async def wait_for_trigger(call: Call) -> Reply:
                     found = changed if changed.version > found.version else found
         except (TimeoutError, FeedClosed):
             pass  # still waiting: the caller asks again, of the next server if this one is stopping
+    await call.api.authenticator.recheck(call.credential)
     return await replies.trigger(call, found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from narrows.core import triggers as rules
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES, equal, quickly_equal
 from narrows.core.records import HeldEvent, Trigger
-from narrows.core.states import FactKind, HeldStatus, TriggerStatus
+from narrows.core.states import OPEN_TO_EVENTS, FactKind, HeldStatus, TriggerStatus
 from narrows.errors import Conflict, LimitReached, NotFound, SchemaMismatch
 from narrows.operations.base import (
     Answers,
@@ -37,7 +37,8 @@ def deliver(
     Raises Conflict, SchemaMismatch, or Undecided (never with `at_once`, which compares payloads on
     the spot). Nothing is saved before all has been asked.
     """
-    if trigger.status == TriggerStatus.RECEIVED and _is_resend(trigger, payload, answers, at_once):
+    is_received_event = trigger.status == TriggerStatus.RECEIVED and trigger.trigger_type in OPEN_TO_EVENTS
+    if is_received_event and _is_resend(trigger, payload, answers, at_once):
         return trigger
     check_open(tx, trigger)
     check_schema(trigger, payload, answers)
