@@ -130,6 +130,13 @@ def test_the_queue_is_bounded_in_bytes_but_takes_one_larger_alone(inline: Inline
         _put(inline.writer, Step(size_bytes=1))
 
 
+def test_background_work_is_taken_although_the_queue_is_full(inline: Inline) -> None:
+    _put(inline.writer, *(Step() for _ in range(10)))
+    expiry = Step(background=True, size_bytes=5_000)
+    _put(inline.writer, expiry)
+    assert _taken(inline.writer)[0][-1] is expiry
+
+
 def test_background_work_comes_behind_and_one_at_a_time(inline: Inline) -> None:
     slow = [Step(background=True) for _ in range(2)]
     quick = [Step() for _ in range(3)]

@@ -123,18 +123,28 @@ class Writer:
         return len(self._foreground) + len(self._background)
 
     def put(self, ticket: Ticket) -> None:
-        """Queue an operation. Raises Unavailable beyond the bounds: nothing was done."""
+        """Queue an operation. Raises Unavailable beyond the bounds: nothing was done.
+
+        Background work is not bounded here: there is little of it, each driver waits for one operation
+        before it queues the next, and time-outs must not fail because senders are many.
+        """
         with self._condition:
             if self._closing:
                 raise Unavailable("The server is shutting down. Send again in a moment.", retry_after_secs=2)
-            size = ticket.operation.size_bytes
-            if self.queue_length >= self._max_queue or (
-                self._queued_bytes + size > self._max_queue_bytes and self.queue_length
-            ):
-                raise Unavailable("The server's queue is full. Send again in a moment.", retry_after_secs=1)
-            self._queued_bytes += size
-            (self._background if ticket.operation.background else self._foreground).append(ticket)
+            if ticket.operation.background:
+                self._background.append(ticket)
+            else:
+                self._put_in_foreground(ticket)
             self._condition.notify()
+
+    def _put_in_foreground(self, ticket: Ticket) -> None:
+        size = ticket.operation.size_bytes
+        if len(self._foreground) >= self._max_queue or (
+            self._queued_bytes + size > self._max_queue_bytes and self._foreground
+        ):
+            raise Unavailable("The server's queue is full. Send again in a moment.", retry_after_secs=1)
+        self._queued_bytes += size
+        self._foreground.append(ticket)
 
     def take(self) -> list[Ticket] | None:
         """Block until there is something to do; None when closed and empty."""
@@ -161,10 +171,10 @@ class Writer:
             if batch and (touches > MAX_BATCH_TOUCHES or size > MAX_BATCH_BYTES):
                 break
             batch.append(self._foreground.popleft())
-        if self._background and (not batch or len(batch) < self._max_batch):
-            batch.append(self._background.popleft())
         for ticket in batch:
             self._queued_bytes -= ticket.operation.size_bytes
+        if self._background and (not batch or len(batch) < self._max_batch):
+            batch.append(self._background.popleft())
         return batch
 
     def close(self) -> None:
