@@ -13,8 +13,13 @@ from typing import Final
 
 SECRET_BYTES: Final = 32
 KEY_ID_ENTROPY_BYTES: Final = 4
+TOKEN_LENGTH: Final = 43
 
 _KEY = re.compile(r"nrw_([0-9a-v]{16})_[A-Za-z0-9_-]{43}_([0-9a-f]{8})", re.ASCII)
+#: A key, or something of exactly the length of our tokens.
+_LIKE_A_SECRET = re.compile(
+    r"nrw_[A-Za-z0-9_-]{40,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII
+)
 _LIKE_A_KEY = re.compile(r"nrw_[0-9a-v]{16}_[A-Za-z0-9_-]{43}", re.ASCII)
 
 
@@ -46,6 +51,11 @@ def key_id_of(key: str) -> str | None:
 def looks_like_a_key(text: str) -> bool:
     """Whether an API key stands somewhere in `text`."""
     return "nrw_" in text and _LIKE_A_KEY.search(text) is not None
+
+
+def looks_like_a_secret(text: str) -> bool:
+    """Whether an API key or a token may stand in `text`, so that it must not be logged."""
+    return len(text) > TOKEN_LENGTH - 1 and _LIKE_A_SECRET.search(text) is not None
 
 
 def hash_secret(secret: str) -> str:

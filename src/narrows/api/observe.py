@@ -9,6 +9,9 @@ import logging
 import re
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from narrows.api.keys import looks_like_a_secret
 
 if TYPE_CHECKING:
     from narrows.api.call import Call
@@ -21,7 +24,7 @@ UNMATCHED: Final = "unmatched"
 
 access_logger = logging.getLogger("narrows.access")
 
-_LIKE_A_SECRET = re.compile(r"[A-Za-z0-9_-]{32,}", re.ASCII)
+_LIKE_A_SECRET = re.compile(r"(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{2}){32,}", re.ASCII)
 _PLAIN = re.compile(r"[!#-~]+", re.ASCII)
 
 
@@ -81,7 +84,9 @@ def _shown_path(call: Call, pattern: str) -> str:
     path = call.scope["raw_path"].decode("latin-1")
     if pattern == UNMATCHED:
         # Nobody knows what stands in it: a mistyped callback URL is still a secret.
-        path = _LIKE_A_SECRET.sub("***", path[:200])
+        return _quoted(_LIKE_A_SECRET.sub("***", path)[:200])
+    if looks_like_a_secret(path) or ("%" in path and looks_like_a_secret(unquote(path))):
+        return "***"
     return _quoted(path)
 
 

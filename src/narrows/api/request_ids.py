@@ -6,6 +6,8 @@ import re
 from itertools import count
 from typing import TYPE_CHECKING
 
+from narrows.api.keys import looks_like_a_secret
+
 if TYPE_CHECKING:
     from narrows.clock import Clock
 
@@ -23,5 +25,7 @@ class RequestIds:
 
     def of(self, inbound: bytes | None) -> str:
         if inbound is not None and _SANE.fullmatch(inbound):
-            return inbound.decode()
+            request_id = inbound.decode()
+            if not looks_like_a_secret(request_id):  # it goes to the log
+                return request_id
         return f"{self._prefix}-{next(self._next):x}"

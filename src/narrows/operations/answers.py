@@ -59,6 +59,8 @@ def compile_schema(text: str) -> Any:
             schema,
             retriever=_refuse_to_fetch,
             pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=8 << 20),
+            # A fault names where and why, never the value: it is told to others than the sender, too.
+            mask="the value",
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         message = getattr(error, "message", None) or str(error)
