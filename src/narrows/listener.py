@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,11 +20,23 @@ from narrows.config import Config
 from narrows.errors import StorageError
 
 MAX_HEAD_BYTES = 64 << 10
+#: Requests that may wait on one connection behind the one that is being answered.
+MAX_PIPELINED = 10_000
+#: How long the head of a request may take to come, and then its body.
+HEAD_SECS = 30.0
+BODY_SECS = 120.0
+#: How long a reader may take nothing of what was written.
+READ_SECS = 30.0
+#: The part of the time for a stop after which connections that are still open are broken off.
+_STOP_SHARE = 0.8
+#: uvicorn ticks ten times a second; slow requests are looked for every two seconds.
+_TICKS_PER_LOOK = 20
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
+_UPGRADE_WITHIN = 4_096
 BACKLOG = 4_096
-_NOT_HTTP = (
-    b'{"error":"The request is not valid HTTP/1.1. Check its request line and headers.",'
-    b'"message":"The request is not valid HTTP/1.1. Check its request line and headers.",'
-    b'"code":"invalid_request","request_id":"-"}'
+_NOT_HTTP = "The request is not valid HTTP/1.1. Check its request line and headers."
+_HEAD_TOO_LARGE = (
+    f"The request line and headers are over {MAX_HEAD_BYTES:,} bytes; send fewer or shorter ones."
 )
 
 
@@ -39,17 +53,21 @@ class HeadJoiner:
     def write(self, data: bytes) -> None:
         if self._head:
             data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
-            # uvicorn always writes a body after a head, if only an empty one.
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:12] != b"100":
+            # Its body follows at once; after a HEAD the response completes without one. Whoever is
+            # told "100 Continue" waits for that line, and we for what he then sends.
             self._head = data
             return
         if data:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         if self._head:
             self._transport.write(self._head)
             self._head = b""
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -57,19 +75,90 @@ class HeadJoiner:
 
 
 class Protocol(HttpToolsProtocol):
-    """Every reply of ours is JSON, also the one to what is no HTTP at all."""
+    """Every reply of ours is JSON, also the one to what is no HTTP at all; and what one connection
+    can make us keep or wait for has an end."""
+
+    #: Bytes of a head whose end has not come yet.
+    _head_bytes = 0
+    #: How many requests have been answered.
+    _requests = 0
+    #: What was awaited at an earlier look, and since when.
+    _awaited = ("nothing", 0)
+    _awaited_since = 0.0
+    # None until the first request, which uvicorn does not declare.
+    cycle: Any
+    scope: Any
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(HeadJoiner(transport))  # type: ignore[arg-type]
 
+    def data_received(self, data: bytes) -> None:
+        cycle = self.cycle
+        if (cycle is None or not cycle.more_body) and data.find(b"pgrade:", 0, _UPGRADE_WITHIN) >= 0:
+            data = _without_upgrade(data)
+        super().data_received(data)
+        if self._is_in_head():
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(b"431 Request Header Fields Too Large", _HEAD_TOO_LARGE)
+        else:
+            self._head_bytes = 0
+        if len(self.pipeline) > MAX_PIPELINED:
+            self.transport.abort()
+
+    def _is_in_head(self) -> bool:
+        """Whether a request has begun whose headers are not complete: its scope is no cycle's yet."""
+        scope, cycle = self.scope, self.cycle
+        return scope is not None and (cycle is None or cycle.scope is not scope)
+
+    def on_response_complete(self) -> None:
+        self._requests += 1
+        self.transport.flush()  # type: ignore[attr-defined]  # a HeadJoiner
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
+        self._refuse(b"400 Bad Request", _NOT_HTTP)
+
+    def _refuse(self, status: bytes, sentence: str) -> None:
+        if self.transport.is_closing():
+            return
+        body = msgspec.json.encode(
+            {"error": sentence, "message": sentence, "code": "invalid_request", "request_id": "-"}
+        )
         head = (
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            b"HTTP/1.1 %b\r\ncontent-type: application/json\r\nconnection: close\r\n"
             b"x-content-type-options: nosniff\r\nx-api-version: v1\r\nx-request-id: -\r\n"
             b"content-security-policy: default-src 'none'\r\n"
         )
-        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(_NOT_HTTP) + _NOT_HTTP)
+        self.transport.write(head % status + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.transport.close()
+
+    def look(self, now: float) -> None:
+        """Break off who keeps us waiting: for a request, or for its taking what we answered."""
+        kind, what, patience_secs = self._awaits()
+        if patience_secs == 0.0 or (kind, what) != self._awaited:
+            self._awaited, self._awaited_since = (kind, what), now
+        elif now - self._awaited_since > patience_secs:
+            self.transport.abort()
+
+    def _awaits(self) -> tuple[str, int, float]:
+        """What this connection waits for, told apart from what it waited for before; and how long it
+        may. Idle connections are uvicorn's own matter, but for those that have never asked anything."""
+        if unsent := self.transport.get_write_buffer_size():
+            return "reader", unsent, READ_SECS
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            return "body", self._requests, BODY_SECS if cycle.more_body else 0.0
+        if cycle is None or self._is_in_head():
+            return "head", self._requests, HEAD_SECS
+        return "nothing", 0, 0.0
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """The same bytes, but their first head asks for no other protocol. We speak none, and may ignore
+    the wish; the parser would take the body for that protocol. Java's HTTP client asks by default."""
+    head, separator, body = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nx-upgrade:", head) + separator + body
 
 
 class Listener(uvicorn.Server):
@@ -103,6 +192,13 @@ class Listener(uvicorn.Server):
         await super().startup(sockets)
         self._started.set()
 
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_PER_LOOK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in self._connections():
+                connection.look(now)
+        return await super().on_tick(counter)
+
     async def is_ready(self) -> None:
         await self._started.wait()
 
@@ -113,7 +209,20 @@ class Listener(uvicorn.Server):
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
         self.should_exit = True
         stopping.cancel()
-        await serving
+        # Who does not read his reply, or send his request, must not make the stop a late one.
+        patience_secs = self.config.timeout_graceful_shutdown or 0
+        breaking_off = asyncio.get_running_loop().call_later(patience_secs * _STOP_SHARE, self._break_off)
+        try:
+            await serving
+        finally:
+            breaking_off.cancel()
+
+    def _break_off(self) -> None:
+        for connection in self._connections():
+            connection.transport.abort()
+
+    def _connections(self) -> list[Protocol]:
+        return [each for each in self.server_state.connections if isinstance(each, Protocol)]
 
 
 @contextlib.contextmanager
@@ -155,4 +264,3 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
         os.close(folder)
         listening.close()
         path.unlink(missing_ok=True)
-
