@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import typer
 from typer.main import get_command
 
 from narrows.cli import main
@@ -82,7 +81,7 @@ class Machine:
 
     def run(self, example: Example) -> tuple[int, str]:
         code = example.code.replace("localhost:8080", f"localhost:{self.port}")
-        command = [sys.executable, "-c", code] if example.language == "python" else ["bash", "-c", f"{code}\nwait"]
+        command = [sys.executable, "-c", code] if example.language == "python" else ["bash", "-c", f"set -e\n{code}\nwait"]
         ended = subprocess.run(
             command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
@@ -165,12 +164,8 @@ def commands() -> dict[str, set[str]]:
         for name, child in getattr(command, "commands", {}).items():
             walk(child, f"{path} {name}".strip())
 
-    walk(get_command(the_app()), "")
+    walk(get_command(main.app), "")
     return found
-
-
-def the_app() -> typer.Typer:
-    return main.app
 
 
 def named_commands(text: str) -> Iterator[tuple[str, list[str]]]:
