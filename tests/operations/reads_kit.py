@@ -59,9 +59,11 @@ class Reads:
     def insert(self, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
         rows = list(rows)
         if rows:
-            marks = ", ".join("?" * len(rows[0]))
+            # A table may end with columns that no record has.
+            columns = [row[1] for row in self.connection.execute(f"pragma table_info({table})")]
+            named, marks = ", ".join(columns[: len(rows[0])]), ", ".join("?" * len(rows[0]))
             with self.connection:
-                self.connection.executemany(f"insert into {table} values ({marks})", rows)
+                self.connection.executemany(f"insert into {table} ({named}) values ({marks})", rows)
 
     def trigger(self, event_key: str, at: int = NOW, **changes: Any) -> Trigger:
         """Put one trigger in; `at` is when it was requested."""

@@ -137,6 +137,15 @@ def test_background_work_is_taken_although_the_queue_is_full(inline: Inline) -> 
     assert _taken(inline.writer)[0][-1] is expiry
 
 
+def test_background_work_is_not_starved_by_batches_that_are_always_full(tmp_path: Path) -> None:
+    writer = Writer(ManualClock(), Limits(), max_batch=2)
+    expiry = Step(background=True)
+    _put(writer, *(Step() for _ in range(4)), expiry)
+    first = _taken(writer)[0]
+    assert len(first) == 3
+    assert first[-1] is expiry
+
+
 def test_background_work_comes_behind_and_one_at_a_time(inline: Inline) -> None:
     slow = [Step(background=True) for _ in range(2)]
     quick = [Step() for _ in range(3)]
@@ -325,6 +334,8 @@ async def test_whatever_kills_the_writer_nobody_waits_for_ever(tmp_path: Path) -
             await queued
         with pytest.raises(Unavailable, match="start again"):
             await bench.open("d", 0)
+        while not fatal:  # told from the writer's thread, after everybody was answered
+            await asyncio.sleep(0)
         assert len(fatal) == 1
         assert [trigger.event_key for trigger in await bench.listed()] == ["b", "a"]
     assert verify(tmp_path / "narrows.db") == []

@@ -64,12 +64,17 @@ NO_ANSWERS: Answers = {}
 
 class Undelivered(Exception):
     """The cause of a refusal to take an event, for the record of unmatched events. `reason` is one of
-    no_wait, settled, schema, type; `late_us` how long after the settling it came."""
+    no_wait, settled, schema, type; `late_us` how long after the settling it came. The key is known
+    here also where the event came by id or to a callback URL."""
 
-    def __init__(self, reason: str, trigger: Trigger | None = None, late_us: int | None = None) -> None:
+    def __init__(
+        self, reason: str, project_id: str, event_key: str, trigger_id: str | None, late_us: int | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.trigger_id = None if trigger is None else trigger.id
+        self.project_id = project_id
+        self.event_key = event_key
+        self.trigger_id = trigger_id
         self.late_us = late_us
 
 

@@ -66,8 +66,12 @@ def check_open(tx: Transaction, trigger: Trigger) -> None:
         rules.refuse_event(trigger)
     except Conflict as refusal:
         if trigger.settled_at is None:
-            raise refusal from Undelivered("type", trigger)
-        raise refusal from Undelivered("settled", trigger, max(0, tx.now - trigger.settled_at))
+            raise refusal from _undelivered("type", trigger)
+        raise refusal from _undelivered("settled", trigger, max(0, tx.now - trigger.settled_at))
+
+
+def _undelivered(reason: str, trigger: Trigger, late_us: int | None = None) -> Undelivered:
+    return Undelivered(reason, trigger.project_id, trigger.event_key, trigger.id, late_us)
 
 
 def schema_question(trigger: Trigger, payload: str | None) -> Question | None:
@@ -88,7 +92,7 @@ def check_schema(trigger: Trigger, payload: str | None, answers: Answers) -> Non
             "The payload does not fit the schema that the waiter expects. The wait stays open; "
             "mend the payload and send again.",
             details=faults,
-        ) from Undelivered("schema", trigger)
+        ) from _undelivered("schema", trigger)
 
 
 def _is_resend(trigger: Trigger, payload: str | None, answers: Answers, at_once: bool) -> bool:
@@ -149,7 +153,7 @@ def send_by_key(
         raise NotFound(
             f"Nothing waits under the key {event.event_key!r}. Check the key, or send with hold_secs to "
             "keep the event for a wait that comes later."
-        ) from Undelivered("no_wait")
+        ) from Undelivered("no_wait", event.project_id, event.event_key, None)
     settled = deliver(
         tx,
         trigger,

@@ -16,7 +16,7 @@ from narrows.core.records import UnmatchedEvent
 from narrows.errors import Refusal, Unavailable
 from narrows.operations.answers import Schemas, payloads_equal
 from narrows.operations.base import Question, Undelivered
-from narrows.operations.events import SendBatch, SendEvent
+from narrows.operations.events import SendBatch
 from narrows.operations.idempotency import Idempotent
 from narrows.operations.many_commits import ManyCommits
 from narrows.operations.prefix import PrefixOutcome, SendPrefix
@@ -79,11 +79,10 @@ class Service:
         try:
             outcome = await self.decide(operation)
         except Refusal as refusal:
-            self._note_undelivered(operation, [(0, refusal)])
+            self._note_undelivered(operation, [refusal])
             raise
         if isinstance(_inner(operation), SendBatch):
-            refused = [(at, item) for at, item in enumerate(outcome) if isinstance(item, Refusal)]
-            self._note_undelivered(operation, refused)
+            self._note_undelivered(operation, [item for item in outcome if isinstance(item, Refusal)])
         return outcome
 
     async def has_api_keys(self) -> bool:
@@ -137,27 +136,24 @@ class Service:
         trigger = await self.read(GetTriggerById(project_id=question.project_id, trigger_id=question.subject))
         return await asyncio.to_thread(payloads_equal, trigger.response_payload, question.text)
 
-    def _note_undelivered(self, operation: Any, refusals: Sequence[tuple[int, Refusal]]) -> None:
+    def _note_undelivered(self, operation: Any, refusals: Sequence[Refusal]) -> None:
         """Remember events that settled nothing, for `explain`; their refusals say why."""
-        inner = _inner(operation)
-        for position, refusal in refusals:
+        actor = getattr(_inner(operation), "actor", None)
+        for refusal in refusals:
             cause = refusal.__cause__
-            if not isinstance(cause, Undelivered) or not isinstance(inner, SendEvent | SendBatch):
-                continue
-            event_key = inner.event_key if isinstance(inner, SendEvent) else inner.events[position].event_key
-            if event_key is None:
+            if not isinstance(cause, Undelivered):
                 continue
             now = self.clock.now()
             self.unmatched.add(
                 UnmatchedEvent(
-                    project_id=inner.project_id,
+                    project_id=cause.project_id,
                     id=make_id(now, 0, self.entropy()),
-                    event_key=event_key,
+                    event_key=cause.event_key,
                     reason=cause.reason,
                     trigger_id=cause.trigger_id,
                     late_us=cause.late_us,
                     detail="; ".join(refusal.details)[:500] or None,
-                    sent_by=inner.actor.label,
+                    sent_by=None if actor is None else actor.label,
                     arrived_at=now,
                 )
             )

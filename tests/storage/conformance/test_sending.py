@@ -99,6 +99,8 @@ async def test_another_payload_again_is_a_conflict_and_says_why(
             cause = refusal.value.__cause__
             assert isinstance(cause, Undelivered)
             assert (cause.reason, cause.trigger_id) == ("settled", settled.id)
+        # By whichever way it came: whoever asks why the key's wait did not fire is told.
+        assert [(event.event_key, event.reason) for event in bench.sink.events] == [("a", "settled")] * 3
         assert (await bench.get("a")).response_payload == first
 
 
