@@ -87,8 +87,14 @@ class Service:
 
     async def has_api_keys(self) -> bool:
         """Whether anybody could use this server by an API key."""
-        page = await self.read(ListApiKeys(project_id=None, limit=100, cursor=None))
-        return any(key.revoked_at is None for key in page.items)
+        now, cursor = self.clock.now(), None
+        while True:
+            page = await self.read(ListApiKeys(project_id=None, limit=100, cursor=cursor))
+            if any(key.revoked_at is None and (key.expires_at or now + 1) > now for key in page.items):
+                return True
+            cursor = page.next_cursor
+            if cursor is None:
+                return False
 
     async def prune(self, what: PruneTriggers | PruneRows) -> int:
         """One small commit of retention; 0 when nothing is left that is old enough."""

@@ -9,6 +9,7 @@ import pytest
 
 from narrows.errors import Conflict, OutcomeUnknown, Unauthenticated, Unavailable
 from narrows.operations import many_commits
+from narrows.operations.access import CreateApiKey, RevokeApiKey
 from narrows.operations.base import DEV, Actor
 from narrows.operations.idempotency import Idempotent, KeepReply, Kept
 from narrows.operations.prefix import SendPrefix
@@ -123,3 +124,24 @@ async def test_a_repeat_needs_a_credential_that_still_holds(backend: Backend) ->
         assert await bench.perform(once(DEV)) == "{}"
         with pytest.raises(Unauthenticated):
             await bench.perform(once(Actor("key:gone", "gone")))
+
+
+async def test_a_key_that_holds_is_found_behind_many_that_do_not(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        assert not await bench.service.has_api_keys()
+        for number in range(103):
+            made = await bench.perform(
+                CreateApiKey(
+                    actor=DEV,
+                    id=f"k{number:03}",
+                    project_id=None,
+                    name=None,
+                    scopes=("*",),
+                    secret_hash=f"{number}",
+                    entropy=bench.entropy(),
+                )
+            )
+            if number:
+                revoke = RevokeApiKey(actor=DEV, project_id=None, api_key_id=made.id, entropy=1)
+                await bench.perform(revoke)
+        assert await bench.service.has_api_keys()
