@@ -35,10 +35,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUN = ("README.md", "docs/quick-start.md")
 
-EXAMPLE = re.compile(r"^<!-- run(?P<how>[^\n]*?) ?-->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
-FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+EXAMPLE = re.compile(
+    r"^<!-- run(?P<how>[^\n]*?) ?-->\n```(?P<language>\w+)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]+\]\(([^)\s]+)\)")
-COMMAND = re.compile(r"(?:^|[`\s|(])narrows ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)([^\n`]*)", re.M)
+COMMAND = re.compile(r"(?:^|[`\s|(])narrows ((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)?)([^\n`]*)", re.MULTILINE)
 
 
 class Example(NamedTuple):
@@ -81,7 +83,11 @@ class Machine:
 
     def run(self, example: Example) -> tuple[int, str]:
         code = example.code.replace("localhost:8080", f"localhost:{self.port}")
-        command = [sys.executable, "-c", code] if example.language == "python" else ["bash", "-c", f"set -e\n{code}\nwait"]
+        command = (
+            [sys.executable, "-c", code]
+            if example.language == "python"
+            else ["bash", "-c", f"set -e\n{code}\nwait"]
+        )
         ended = subprocess.run(
             command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
@@ -138,7 +144,7 @@ def test_the_examples_do_what_they_say(page: str, machine: Machine) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.M)
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
@@ -183,16 +189,24 @@ def test_named_commands_exist(page: Path) -> None:
         is_group = any(name.startswith(f"{first} ") for name in known)
         name = words if is_group else first
         unknown += [name] if name not in known else []
-        unknown += [f"{name} {option}" for option in options if option not in known.get(name, set()) | {"--help"}]
+        unknown += [
+            f"{name} {option}" for option in options if option not in known.get(name, set()) | {"--help"}
+        ]
     assert unknown == []
 
 
-def test_the_tables_of_the_architecture_name_existing_paths() -> None:
-    """In its tables a path is `a/b`, below the root or below the folder of its row's first cell."""
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "RELIABILITY.md"])
+def test_tables_name_existing_paths(page: str) -> None:
+    """In its tables a path is `a/b`, below the root, the package, or the first folder of its row."""
     missing = []
-    for row in re.findall(r"^\| .+ \|$", (ROOT / "ARCHITECTURE.md").read_text(), re.M):
-        paths = [path for path in re.findall(r"`([\w./*-]+)`", row) if "/" in path or re.search(r"\.(py|sql)$", path)]
+    for row in re.findall(r"^\| .+ \|$", (ROOT / page).read_text(), re.MULTILINE):
+        paths = [
+            path
+            for path in re.findall(r"`([\w./*-]+)`", row)
+            if "/" in path or re.search(r"\.(py|sql)$", path)
+        ]
         home = next((path for path in paths if path.endswith("/")), "")
-        places = (ROOT, ROOT / "src" / "narrows", ROOT / home)
+        package = ROOT / "src" / "narrows"
+        places = (ROOT, package, ROOT / home, package / home)
         missing += [path for path in paths if not any(any(place.glob(path.rstrip("/"))) for place in places)]
     assert missing == []
