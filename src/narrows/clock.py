@@ -13,7 +13,6 @@ import threading
 import time
 from typing import Protocol
 
-
 _POOL_BYTES = 1_024
 #: Secrets are longer than this and come straight from the operating system.
 _LARGEST_FROM_POOL = 8

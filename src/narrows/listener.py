@@ -8,6 +8,7 @@ import contextlib
 import os
 import re
 import socket
+import struct
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ _STOP_SHARE = 0.8
 _TICKS_PER_LOOK = 20
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _UPGRADE_WITHIN = 4_096
+_NO_LINGER = struct.pack("ii", 1, 0)
 BACKLOG = 4_096
 _NOT_HTTP = "The request is not valid HTTP/1.1. Check its request line and headers."
 _HEAD_TOO_LARGE = (
@@ -69,6 +71,14 @@ class HeadJoiner:
     def close(self) -> None:
         self.flush()
         self._transport.close()
+
+    def abort(self) -> None:
+        """Break off and forget what was not sent: otherwise the kernel would keep megabytes of it for
+        a reader that never reads, and he would never learn that he was cut."""
+        if (connection := self._transport.get_extra_info("socket")) is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._transport.abort()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

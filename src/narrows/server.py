@@ -108,9 +108,7 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-async def _serve(
-    config: Config, dev: bool, ready: Callable[[int], None], store: dict[str, Any]
-) -> None:
+async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store: dict[str, Any]) -> None:
     stop = asyncio.Event()
     with _signals(stop), tcp_socket(config.host, config.port) as tcp:
         async with open_service(config, SystemClock(), on_fatal=_die, **store) as service:
@@ -178,4 +176,3 @@ def verify(config: Config) -> list[str]:
 def backup(config: Config, destination: Path, report: Callable[[int, int], None]) -> None:
     """A consistent copy of the database, also of a running server."""
     files.backup(config.database_path, destination, report)
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ async def test_near_keys_are_only_for_those_who_may_read(tmp_path: Path) -> None
 
 async def test_cors_answers_listed_origins_only(tmp_path: Path) -> None:
     async with opened(tmp_path, dev=False, cors_origins=("https://app.example.com",)) as client:
-        asked = {"origin": "https://app.example.com", "access_control_request_method": "POST"}
+        asked: dict[str, Any] = {"origin": "https://app.example.com", "access_control_request_method": "POST"}
         allowed = await client("OPTIONS", "/v1/events", **asked)
         assert (allowed.status, allowed.body) == (200, b"{}")
         assert allowed.headers["access-control-allow-origin"] == "https://app.example.com"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.api.harness import make_api_key, opened
 
@@ -60,7 +61,7 @@ async def test_a_secret_is_never_given_twice(tmp_path: Path) -> None:
         wait = {"event_key": "k", "callback_url": True}
         first = await client("POST", "/v1/events", wait, idempotency_key="a")
         trigger_id = first.json["id"]
-        asked = (
+        asked: tuple[tuple[str, dict[str, Any], str], ...] = (
             ("/v1/events", wait, trigger_id),
             ("/v1/api-keys", {"scopes": ["*"]}, ""),
             (f"/v1/triggers/{trigger_id}/callback-urls", {}, ""),
@@ -107,7 +108,7 @@ async def test_one_still_in_flight_is_409_with_retry_after(tmp_path: Path) -> No
 async def test_a_purge_and_dry_runs_are_replayed(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         await client("POST", "/v1/events", {"event_key": "p:1"})
-        asked = [
+        asked: list[tuple[str, dict[str, Any], str]] = [
             ("/v1/events/purge", {"older_than_days": 1}, "a"),
             ("/v1/events/purge", {"older_than_days": 1, "dry_run": True}, "b"),
             ("/v1/events/prefix/p:/send", {"dry_run": True}, "c"),

@@ -37,7 +37,7 @@ async def test_readiness_says_why_not(tmp_path: Path) -> None:
 async def test_what_fails_inside_stays_inside(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
 
-        async def fail(asked: object) -> None:
+        async def fail(read: object) -> None:
             raise RuntimeError("canary-internal")
 
         client.api.service.read = fail  # type: ignore[method-assign]

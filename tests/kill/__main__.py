@@ -25,7 +25,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(run(Path(folder), kills, asked.seed))
     print(f"{kills} kills in {time.monotonic() - began:.0f} s, seed {asked.seed}: {report.counts}")
-    print(f"first answer after a kill: median {statistics.median(report.restart_secs):.2f} s, most {max(report.restart_secs):.2f} s")
+    print(
+        f"first answer after a kill: median {statistics.median(report.restart_secs):.2f} s, most {max(report.restart_secs):.2f} s"
+    )
     for line in report.violations:
         print(line)
     print(f"{len(report.violations)} violations")

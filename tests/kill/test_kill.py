@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from tests.kill.campaign import run
 from tests.kill.ledger import Ledger, violations
@@ -30,7 +31,7 @@ def test_the_ledger_refuses_a_store_that_breaks_a_promise() -> None:
     wait.acknowledged.append(7)
     ledger.saw(received)
     assert violations(ledger, {"1": received}) == []
-    broken = (
+    broken: tuple[dict[str, Any], ...] = (
         {},
         {"1": waiting},
         {"1": received | {"response_payload": 8}},

@@ -101,13 +101,9 @@ async def _race(service: Service, trigger: Trigger, dice: random.Random, report:
         )
     )
     cancel = service.perform(
-        CancelTrigger(
-            actor=DEV, project_id="default", trigger_id=trigger.id, entropy=service.entropy()
-        )
+        CancelTrigger(actor=DEV, project_id="default", trigger_id=trigger.id, entropy=service.entropy())
     )
-    prefix = service.send_prefix(
-        SendPrefix(DEV, "default", trigger.event_key, '"prefix"', service.entropy())
-    )
+    prefix = service.send_prefix(SendPrefix(DEV, "default", trigger.event_key, '"prefix"', service.entropy()))
     answers = await asyncio.gather(
         at_about_the_due_time("send", send),
         at_about_the_due_time("cancel", cancel),

@@ -26,6 +26,7 @@ from narrows.api import (
 )
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
+from narrows.api.commits import commits_of
 from narrows.api.idempotency import InFlight
 from narrows.api.keys import looks_like_a_key
 from narrows.api.observe import UNMATCHED, RequestStats, access_logger, log_access
@@ -112,6 +113,7 @@ NOOP: Final = _row("POST", "/bench/noop", bench.noop, "events:send", m.SendReque
 
 #: By how much the wall clock may lie behind the newest stamp before `/readyz` says so.
 MAX_STEP_BACK_SECS: Final = 5
+FAILING_ROUNDS: Final = 3
 
 
 class Api:
@@ -124,6 +126,7 @@ class Api:
         self.authenticator = Authenticator(service, settings.dev)
         self.in_flight = InFlight()
         self.stats = RequestStats()
+        commits_of(service)
         self.streams = Streams(service, settings)
         self.pages: dict[str, bytes] = {}
         self.stopping = False
@@ -163,6 +166,14 @@ class Api:
                 f"The clock stepped back by {step_back_secs:.0f} s: time-outs wait until it has caught up. "
                 "Check the time synchronisation of this machine."
             )
+        if store.writer.is_nearly_full:
+            reasons.append("The queue of changes is nearly full: the disk or the machine does not keep up.")
+        roles = () if self.engine is None else self.engine.stats()
+        reasons += [
+            f"The role {role.name} fails, {role.consecutive_errors} times in a row: {role.last_error}"
+            for role in roles
+            if role.consecutive_errors >= FAILING_ROUNDS
+        ]
         return reasons
 
     def limit_bytes(self, route: Route) -> int:

@@ -56,7 +56,9 @@ async def get_metrics(call: Call) -> Reply:
     from narrows.api import metrics  # noqa: PLC0415 -- loads the metrics library, which few servers are asked for
 
     call.media_type = b"text/plain; version=0.0.4; charset=utf-8"
-    return 200, await metrics.render(call.service, call.api.stats, call.api.streams.open_count)
+    return 200, await metrics.render(
+        call.service, call.api.stats, call.api.streams.open_count, call.api.engine
+    )
 
 
 async def get_openapi(call: Call) -> Reply:

@@ -29,8 +29,8 @@ from narrows.operations.reads.due import EXPIRE_MARK, DueTriggers, ReadMark
 from narrows.operations.triggers import ExpireTriggers
 
 if TYPE_CHECKING:
-    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
 
 log = logging.getLogger("narrows.engine")
 
@@ -156,9 +156,7 @@ class ExpireTriggersRole(Role):
         finally:
             self._heard = None
         page = [Due(*row) for row in rows]
-        self._due.put_all(
-            due for due in page if due[1:] not in heard and due not in self._postponed
-        )
+        self._due.put_all(due for due in page if due[1:] not in heard and due not in self._postponed)
         return page[-1] if len(page) >= PAGE else Due(until, AFTER_ALL_IDS, "")
 
     def _stay_within_memory(self) -> None:

@@ -11,8 +11,8 @@ from narrows.operations.events import ExpireHeldEvents
 from narrows.operations.reads.due import DueHeldEvents
 
 if TYPE_CHECKING:
-    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
 
 EVENTS_AN_OPERATION: Final = 500
 

@@ -18,8 +18,8 @@ from narrows.engine.stats import RoleStats
 
 if TYPE_CHECKING:
     from narrows.clock import Clock
-    from narrows.storage.committed import Committed
     from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
 
 log = logging.getLogger("narrows.engine")
 

@@ -71,6 +71,4 @@ class PruneRole(Role):
         before = self._clock.now() - duty.age_us
         if duty.table is not None:
             return await self._service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION))
-        return await self._service.prune(
-            PruneTriggers(before, ROWS_AN_OPERATION, self._service.entropy())
-        )
+        return await self._service.prune(PruneTriggers(before, ROWS_AN_OPERATION, self._service.entropy()))

@@ -57,9 +57,7 @@ class CreateProject(AdminOperation):
             raise Conflict(f"The project {self.id!r} exists already. Use it, or take another id.")
         project = Project(self.id, self.name, tx.now)
         tx.save(project)
-        tx.record_fact(
-            FactKind.PROJECT_CREATED, project.id, project.id, self.actor.label, self.entropy
-        )
+        tx.record_fact(FactKind.PROJECT_CREATED, project.id, project.id, self.actor.label, self.entropy)
         return project
 
 

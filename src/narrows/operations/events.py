@@ -178,9 +178,7 @@ class SendBatch(AnsweredOperation):
                 questions.append(question)
         return questions
 
-    def _send(
-        self, tx: Transaction, number: int, item: BatchEvent
-    ) -> TriggerOutcome | HeldOutcome | Refusal:
+    def _send(self, tx: Transaction, number: int, item: BatchEvent) -> TriggerOutcome | HeldOutcome | Refusal:
         event = Event(
             self.project_id,
             item.event_key,

@@ -87,9 +87,7 @@ class OpenTrigger(AnsweredOperation):
         events = tx.held_events(self.project_id, self.event_key)
         if self.expected_schema is None or not events:
             return events[0] if events else None
-        questions = [
-            Question("fits", self.project_id, event.id, self.expected_schema) for event in events
-        ]
+        questions = [Question("fits", self.project_id, event.id, self.expected_schema) for event in events]
         if unanswered := [question for question in questions if question not in self.answers]:
             raise Undecided(unanswered)
         for event, question in zip(events, questions, strict=True):
@@ -229,9 +227,7 @@ class ExpireTriggers:
         return sum(1 for trigger in found if trigger and trigger.status == TriggerStatus.TIMED_OUT)
 
 
-def find(
-    tx: Transaction, project_id: str, event_key: str | None, trigger_id: str | None
-) -> Trigger:
+def find(tx: Transaction, project_id: str, event_key: str | None, trigger_id: str | None) -> Trigger:
     """The trigger that is meant: by id exactly that one, by key the waiting, else the newest."""
     if trigger_id is not None:
         trigger = tx.trigger(project_id, trigger_id)
@@ -239,7 +235,9 @@ def find(
         trigger = tx.newest_trigger(project_id, event_key or "")
     if trigger is None:
         name = f"the id {trigger_id}" if trigger_id is not None else f"the key {event_key!r}"
-        raise NotFound(f"There is no trigger under {name}. List what waits with GET /v1/events?status=waiting.")
+        raise NotFound(
+            f"There is no trigger under {name}. List what waits with GET /v1/events?status=waiting."
+        )
     return trigger
 
 

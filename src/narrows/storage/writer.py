@@ -122,6 +122,11 @@ class Writer:
     def queue_length(self) -> int:
         return len(self._foreground) + len(self._background)
 
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether nine tenths of the queue's places are taken."""
+        return self.queue_length > self._max_queue * 9 // 10
+
     def put(self, ticket: Ticket) -> None:
         """Queue an operation. Raises Unavailable beyond the bounds: nothing was done.
 
