@@ -41,11 +41,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
     seconds: Counter[str] = Counter()
     tests: Counter[str] = Counter()
+    properties: set[str] = set()
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 seconds[_suite(report.nodeid)] += report.duration  # type: ignore[assignment]
                 tests[_suite(report.nodeid)] += report.when == "call"
+                properties.update(f"{name}: {value}" for name, value in report.user_properties)
+    for line in sorted(properties):
+        terminalreporter.write_line(line)
     if len(seconds) < 2:
         return
     terminalreporter.section(f"time per suite ({os.cpu_count()} cores)", sep="-")

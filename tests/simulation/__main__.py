@@ -1,8 +1,8 @@
 """`python -m tests.simulation`: one seed again, or a campaign of fresh ones.
 
-    python -m tests.simulation --seed 4711            replay one, with its trail
-    python -m tests.simulation --seeds 20000          a campaign from a fresh base seed
-    python -m tests.simulation --seeds 300 --bug null_is_timeout
+python -m tests.simulation --seed 4711            replay one, with its trail
+python -m tests.simulation --seeds 20000          a campaign from a fresh base seed
+python -m tests.simulation --seeds 300 --bug null_is_timeout
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def run_seed(seed: int) -> World:
         world.result = world.run()
     except BaseException as error:
         error.add_note(f"replay: python -m tests.simulation --seed {seed}")
-        error.add_note("\n".join(list(world.trail)[-12:]))
+        error.add_note("\n".join(world.told()[-12:]))
         raise
     return world
 
@@ -67,13 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def replay(seed: int) -> int:
     world = World(seed)
-    world.trail = type(world.trail)(maxlen=None)
+    world.remember_all()
     try:
         print("digest", world.run())
         return 0
-    except Exception as error:  # noqa: BLE001 - whatever went wrong is what is asked for
-        print("\n".join(world.trail))
-        traceback.print_exception(error)
+    except Exception as error:
+        print("\n".join(world.told()))
+        traceback.print_exception(error, file=sys.stdout)
         return 1
     finally:
         print(f"{world.commits} commits, {world.crashes} crashes, {world.loop.turns} turns")

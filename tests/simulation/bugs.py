@@ -6,10 +6,12 @@ nothing of it. The numbers are those of the list in `RELIABILITY.md`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from narrows.core import states
 from narrows.core import triggers as rules
 from narrows.core.records import Trigger
 from narrows.core.states import FactKind, HeldStatus, TriggerStatus
@@ -21,7 +23,7 @@ from narrows.operations.base import ENGINE, HeldOutcome
 from narrows.operations.events import SendEvent
 from narrows.operations.prefix import SendPrefixChunk
 from narrows.operations.purge import SetMark
-from narrows.operations.reads import listing
+from narrows.operations.reads import listing, paging
 from narrows.operations.service import Service
 from narrows.operations.triggers import ExpireTriggers, OpenTrigger
 from narrows.storage.statements import for_sqlite
@@ -76,7 +78,7 @@ class Planting:
             FactKind.TRIGGER_RECEIVED: TriggerStatus.RECEIVED,
             FactKind.TRIGGER_TIMED_OUT: TriggerStatus.TIMED_OUT,
         }
-        strict = rules.next_status
+        strict = states.next_status
         self.replace(rules, "next_status", lambda status, kind: after.get(kind) or strict(status, kind))
         self.statement("settle_triggers", "and triggers.status = 'waiting'", "")
 
@@ -118,7 +120,7 @@ def early_event_lost(planting: Planting) -> None:
 @bug
 def stale_timer(planting: Planting) -> None:
     """3. The timer of before an extension still fires, and nobody asks whether the time has come."""
-    planting.replace(ExpireTriggersRole, "wakes", _wakes_without(planting, "extended"))
+    planting.replace(ExpireTriggersRole, "wakes", _deaf(to_all=False))
 
     def apply(self: ExpireTriggers, tx: Transaction) -> int:
         found = [trigger for key in self.ids if (trigger := tx.trigger(*key)) and rules.is_waiting(trigger)]
@@ -130,16 +132,15 @@ def stale_timer(planting: Planting) -> None:
     planting.replace(ExpireTriggers, "apply", apply)
 
 
-def _wakes_without(planting: Planting, what: str) -> Any:
-    """The role hears of every trigger but of those that were extended, or of none at all."""
+def _deaf(*, to_all: bool) -> Any:
+    """The role does not hear of triggers that were extended, or of none at all."""
     strict = ExpireTriggersRole.wakes
 
-    def deaf(self: ExpireTriggersRole, committed: Any) -> int | None:
-        kept = () if what == "all" else committed.triggers
-        kept = tuple(each for each in kept if each.version == 1 or each.settled_at is not None)
-        return strict(self, committed._replace(triggers=kept))
+    def wakes(self: ExpireTriggersRole, committed: Any) -> int | None:
+        heard = (each for each in committed.triggers if each.version == 1 or each.settled_at is not None)
+        return strict(self, committed._replace(triggers=() if to_all else tuple(heard)))
 
-    return deaf
+    return wakes
 
 
 @bug
@@ -174,7 +175,7 @@ def taken_and_resolved_apart(planting: Planting) -> None:
 @bug
 def lost_wake_up(planting: Planting) -> None:
     """6. The listener is gone, and nothing but the slow poll is behind it."""
-    planting.replace(ExpireTriggersRole, "wakes", _wakes_without(planting, "all"))
+    planting.replace(ExpireTriggersRole, "wakes", _deaf(to_all=True))
 
 
 @bug
@@ -182,6 +183,14 @@ def time_out_overwrites(planting: Planting) -> None:
     """7. The time-out does not ask for the status and wipes an event that was accepted before."""
     planting.any_transition()
     open_to_it = (TriggerStatus.WAITING, TriggerStatus.RECEIVED)
+    strict = rules.time_out
+
+    def wipe(trigger: Trigger, now: int) -> Trigger:
+        return strict(trigger, now)._replace(
+            received_at=None, response_payload=None, response_payload_id=None
+        )
+
+    planting.replace(rules, "time_out", wipe)
     planting.replace(
         rules, "is_overdue", lambda trigger, wall: trigger.status in open_to_it and trigger.expires_at <= wall
     )
@@ -257,10 +266,12 @@ def rolled_back_and_reported(planting: Planting) -> None:
 @bug
 def cursor_on_time_alone(planting: Planting) -> None:
     """16. A cursor is a time, and rows with the same time are skipped at a page's edge."""
-    strict = listing.bound_of
-    planting.replace(
-        listing, "bound_of", lambda cursor: strict(cursor) if cursor is None else cursor[:14] + "7000" + cursor[18:19] + "000-000000000000"
-    )
+    strict = paging.bound_of
+
+    def to_the_millisecond(cursor: str | None) -> str:
+        return strict(cursor) if cursor is None else f"{cursor[:14]}7000-8000-000000000000"
+
+    planting.replace(listing, "bound_of", to_the_millisecond)
 
 
 @bug
@@ -269,9 +280,7 @@ def change_never_seen(planting: Planting) -> None:
     strict = Feed.add
 
     def add(self: Feed, watch: Any) -> None:
-        from asyncio import get_running_loop
-
-        get_running_loop().call_later(0.005, strict, self, watch)
+        asyncio.get_running_loop().call_later(0.005, strict, self, watch)
 
     planting.replace(Feed, "add", add)
     planting.replace(Feed, "remove", lambda self, watch: None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from narrows.engine.feed import FeedClosed
-from narrows.errors import Conflict, NotFound, Refusal, Unavailable
+from narrows.errors import NotFound, OutcomeUnknown, Refusal, Unavailable
 from narrows.operations.base import Actor, HeldOutcome, Replayed, TriggerOutcome
 from narrows.operations.events import BatchEvent, DeleteHeldEvent, SendBatch, SendEvent, SendToCallback
 from narrows.operations.idempotency import Idempotent, Kept
@@ -21,9 +21,8 @@ from narrows.operations.purge import Purge
 from narrows.operations.reads.bodies import LoadBodies
 from narrows.operations.reads.triggers import GetTriggerById
 from narrows.operations.triggers import CancelTrigger, ExtendTrigger, OpenTrigger
-from narrows.storage.writer import Operation
-from tests.simulation.model import INTEGER_SCHEMA, OBJECT_SCHEMA, Violation, fits, same_json
 from tests.simulation.server import ServerGone
+from tests.simulation.values import INTEGER_SCHEMA, OBJECT_SCHEMA, Violation, fits, label_of, same_json
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -79,7 +78,7 @@ class Client:
         for _ in range(self._operations):
             if self.rng.random() < 0.5:
                 await asyncio.sleep(self.rng.choice((0.0003, 0.002, 0.4, 3.0)) * self.rng.random())
-            (what,) = self.rng.choices(list(MIX), MIX.values())
+            (what,) = self.rng.choices(list(MIX), list(MIX.values()))
             await getattr(self, f"_{what}")()
 
     # ---- asking ----
@@ -95,32 +94,39 @@ class Client:
     def _common(self) -> dict[str, Any]:
         return {"actor": self._actor(), "project_id": self.rng.choice(PROJECTS), "entropy": self._entropy()}
 
-    async def _ask(self, request: Callable[[Any], Coroutine[Any, Any, Any]], again: bool) -> Any:
+    async def _ask(
+        self, request: Callable[[Any], Coroutine[Any, Any, Any]], *, again: bool, label: str = ""
+    ) -> Any:
         """The answer, or the refusal; None where it stays unknown. With `again` it is asked until
-        there is an answer, as a client does whose request is safe to repeat."""
+        there is an answer, as a client does whose request is safe to repeat. `label` is what the
+        request's commits go by."""
+        may_be_done = False
         while True:
             while self.world.server is None:
                 await self.world.up.wait()
             try:
                 return await self.world.server.ask(request(self.world.server.service))
-            except (ServerGone, Unavailable):
-                if not again:
-                    return None
-            except Conflict as refusal:
-                if refusal.retry_after_secs is None or not again:
-                    return refusal
-                await asyncio.sleep(refusal.retry_after_secs)
+            except (ServerGone, OutcomeUnknown):
+                may_be_done = True
+            except Unavailable as refusal:
+                if label and label in self.world.model.done and not may_be_done:
+                    raise Violation(f"{label} was told that nothing was done: {refusal}") from refusal
             except Refusal as refusal:
-                return refusal
+                if refusal.retry_after_secs is None:
+                    return refusal
+            if not again:
+                return None
+            await asyncio.sleep(0.05)
 
-    async def _perform(self, operation: Operation, *, again: bool = False) -> Any:
+    async def _perform(self, operation: Any, *, again: bool = False) -> Any:
         """The outcome of one operation: what a client is told was committed exactly so."""
-        outcome = await self._ask(lambda service: service.perform(operation), again)
+        label = label_of(operation)
+        outcome = await self._ask(lambda service: service.perform(operation), again=again, label=label)
         if outcome is not None and not isinstance(outcome, Refusal):
             self._check_committed(operation, outcome)
         return outcome
 
-    def _check_committed(self, operation: Operation, outcome: Any) -> None:
+    def _check_committed(self, operation: Any, outcome: Any) -> None:
         if self.world.model.committed.get(id(outcome)) is not outcome:
             raise Violation(f"{operation} was answered {outcome}, which was not committed")
         if isinstance(outcome, TriggerOutcome):
@@ -220,7 +226,9 @@ class Client:
     async def _batch(self) -> None:
         rng = self.rng
         events = tuple(
-            BatchEvent(rng.choice(KEYS), rng.choice(PAYLOADS), rng.choice((None, 5)), rng.choice((None, None, "e3")))
+            BatchEvent(
+                rng.choice(KEYS), rng.choice(PAYLOADS), rng.choice((None, 5)), rng.choice((None, None, "e3"))
+            )
             for _ in range(rng.randrange(2, 5))
         )
         await self._perform(SendBatch(**self._common(), events=events))
@@ -243,7 +251,9 @@ class Client:
             and fits(wait.schema, payload)
         ]
         asked_at = self.world.clock.now()
-        outcome = await self._ask(lambda service: service.send_prefix(request), again=key is not None)
+        outcome = await self._ask(
+            lambda service: service.send_prefix(request), again=key is not None, label=request.actor.label
+        )
         if outcome is None or isinstance(outcome, Refusal) or request.dry_run:
             return
         if self.world.clock.now() - asked_at > 80_000_000_000:
@@ -277,7 +287,9 @@ class Client:
             entropy=self._entropy(),
         )
         young = self.world.clock.now() - request.older_than_days * 86_400_000_000
-        outcome = await self._ask(lambda service: service.purge(request), again=False)
+        outcome = await self._ask(
+            lambda service: service.purge(request), again=False, label=request.actor.label
+        )
         if outcome is None or isinstance(outcome, Refusal):
             return
         deleted = self.world.model.deleted_by.get(request.actor.label, 0)
@@ -295,7 +307,9 @@ class Client:
     async def _delete_held(self) -> None:
         if self._held:
             project_id, held_id = self.rng.choice(self._held)
-            await self._perform(DeleteHeldEvent(**{**self._common(), "project_id": project_id}, held_id=held_id))
+            await self._perform(
+                DeleteHeldEvent(**{**self._common(), "project_id": project_id}, held_id=held_id)
+            )
 
     async def _callback(self) -> None:
         if self._callbacks:
@@ -308,7 +322,7 @@ class Client:
 
     def _watch(self, project_id: str, trigger_id: str) -> None:
         watcher = Watcher(project_id, trigger_id)
-        watcher.task = self.world.watch_over(self._follow(watcher))
+        watcher.task = self.world.outside_task(self._follow(watcher))
         self._watchers.append(watcher)
 
     async def _follow(self, watcher: Watcher) -> None:

@@ -7,107 +7,25 @@ after each commit what the database has to hold. Whatever differs is a `Violatio
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
 from narrows.core.records import NEVER
 from narrows.errors import Refusal
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
 from narrows.storage.writer import Outcome, Undecided
-
-DAY_US = 86_400 * 1_000_000
-#: The limits of the simulated server.
-HELD_PER_KEY = 3
-HELD_PER_PROJECT = 8
-#: The schemas that the clients use, and what fits them.
-INTEGER_SCHEMA = '{"type":"integer"}'
-OBJECT_SCHEMA = '{"type":"object"}'
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
-def same_json(one: str | None, other: str | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return _plain(json.loads(one, parse_int=Decimal)) == _plain(json.loads(other, parse_int=Decimal))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bool):
-        return ("bool", value)
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return Decimal(str(value)) if isinstance(value, float) else value
-
-
-def fits(schema: str | None, payload: str | None) -> bool:
-    if schema is None:
-        return True
-    value = None if payload is None else json.loads(payload)
-    if schema == INTEGER_SCHEMA:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == int(value)
-    return isinstance(value, dict)
-
-
-@dataclass(slots=True)
-class Wait:
-    project_id: str
-    id: str
-    event_key: str
-    ordinal: int
-    version: int
-    status: str
-    payload: str | None
-    timeout_secs: int
-    requested_at: int
-    expires_at: int
-    settled_at: int | None
-    sent_by: str | None
-    schema: str | None = None
-    #: Its root has not ended, so that it must not be purged.
-    needed: bool = False
-
-    def row(self) -> tuple[Any, ...]:
-        """As `dump_triggers` in the database shows it."""
-        return (
-            self.project_id, self.id, self.event_key, self.ordinal, self.version, self.status,
-            self.payload, self.timeout_secs, self.requested_at, self.expires_at, self.settled_at,
-            self.sent_by,
-        )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Held:
-    project_id: str
-    id: str
-    event_key: str
-    event_id: str | None
-    status: str
-    payload: str | None
-    held_until: int
-    trigger_id: str | None
-
-    def row(self) -> tuple[Any, ...]:
-        return (
-            self.project_id, self.id, self.event_key, self.event_id, self.status, self.payload,
-            self.held_until, self.trigger_id,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What a request with an Idempotency-Key was answered."""
-
-    body_hash: str
-    trigger_id: str | None
-    created_at: int
+from tests.simulation.values import (
+    DAY_US,
+    HELD_PER_KEY,
+    HELD_PER_PROJECT,
+    Answered,
+    Held,
+    Violation,
+    Wait,
+    fits,
+    label_of,
+    same_json,
+)
 
 
 class Model:
@@ -120,10 +38,11 @@ class Model:
         self.callbacks: dict[str, str] = {}
         #: Outcomes that were committed, by identity: only these may be answered with success.
         self.committed: dict[int, Any] = {}
+        #: The labels of the requests of which something was committed.
+        self.done: set[str] = set()
         #: prefix payload -> how many triggers were settled with it; purge label -> how many it deleted.
         self.resolved_by: dict[str | None, int] = {}
         self.deleted_by: dict[str, int] = {}
-        self.received_total: dict[str, int] = {}
         self.now = 0
         self.wall = 0
 
@@ -137,11 +56,11 @@ class Model:
             if wait.event_key == event_key and wait.project_id == project_id
         ]
         newest = max(found, key=lambda wait: wait.ordinal, default=None)
-        return None if newest is None else self._in_time(newest)
+        return None if newest is None else self.in_time(newest)
 
     def by_id(self, project_id: str, trigger_id: str) -> Wait | None:
         wait = self.waits.get(trigger_id)
-        return None if wait is None or wait.project_id != project_id else self._in_time(wait)
+        return None if wait is None or wait.project_id != project_id else self.in_time(wait)
 
     def deliverable(self, project_id: str, event_key: str) -> list[Held]:
         return sorted(
@@ -156,7 +75,7 @@ class Model:
             key=lambda held: held.id,
         )
 
-    def _in_time(self, wait: Wait) -> Wait:
+    def in_time(self, wait: Wait) -> Wait:
         if wait.status == "waiting" and wait.expires_at <= self.wall:
             self.time_out(wait)
         return wait
@@ -181,6 +100,7 @@ class Model:
             raise Violation(f"{operation}: {problem}")
         if outcome.error is None:
             self.committed[id(outcome.value)] = outcome.value
+            self.done.add(label_of(operation))
 
     def expect(self, operation: Any, value: Any) -> Any:
         """What has to come out: a refusal's code in text, else the value to compare with. Whatever
@@ -288,7 +208,6 @@ class Model:
         wait.payload = payload
         wait.settled_at = self.now
         wait.sent_by = sent_by
-        self.received_total[wait.id] = self.received_total.get(wait.id, 0) + 1
 
     def _deliver(self, held: Held, wait: Wait) -> None:
         if held.event_id is None:
@@ -334,7 +253,7 @@ class Model:
         if wait is None:
             return "not_found"
         sent_by = value.trigger.sent_by if isinstance(value, TriggerOutcome) else ""
-        return self._settle(self._in_time(wait), operation.payload, sent_by)
+        return self._settle(self.in_time(wait), operation.payload, sent_by)
 
     def _SendBatch(self, operation: Any, value: Any) -> Any:  # noqa: N802
         values = value if value is not None else [None] * len(operation.events)
@@ -361,7 +280,13 @@ class Model:
         settled = self._settle(wait, event.payload, label)
         if isinstance(settled, Wait) and event.event_id is not None:
             # What is kept is not in the answer; `adopt_delivered` finds its id.
-            self._keep(project_id, event, f"delivered:{project_id}:{event.event_key}:{event.event_id}", "delivered", wait.id)
+            self._keep(
+                project_id,
+                event,
+                f"delivered:{project_id}:{event.event_key}:{event.event_id}",
+                "delivered",
+                wait.id,
+            )
         return settled
 
     def _is_full(self, project_id: str, event_key: str) -> bool:
@@ -473,63 +398,3 @@ class Model:
         if overdue:
             raise Violation(f"the mark {operation.value} passes over {overdue[0]}")
         return None
-
-    # ---- comparing with the database ----
-
-    def compare(self, triggers: Iterable[Any], held: Iterable[Any], counters: Iterable[Any]) -> None:
-        """After a commit: the database holds exactly this."""
-        found = {row[1]: tuple(row) for row in triggers}
-        for wait in self.waits.values():
-            row = found.pop(wait.id, None)
-            if row is None:
-                raise Violation(f"{wait} is gone from the database")
-            if row[5] == "timed_out":
-                self._in_time(wait)  # whoever times it out: once its time has passed, it may be
-            if row != wait.row():
-                raise Violation(f"the database has {row}, and it had to be {wait.row()}")
-        if found:
-            raise Violation(f"the database has triggers that nobody opened: {found}")
-        self._compare_held({row[1]: tuple(row) for row in held})
-        self._compare_counters({row[0]: tuple(row[1:]) for row in counters})
-        self._nobody_misses_an_event()
-
-    def _compare_held(self, found: dict[str, Any]) -> None:
-        for temporary in [held for held in self.held.values() if held.id.startswith("delivered:")]:
-            self._adopt_id(temporary, found)
-        for held in self.held.values():
-            row = found.pop(held.id, None)
-            if row != held.row():
-                raise Violation(f"the database has {row}, and it had to be {held.row()}")
-        if found:
-            raise Violation(f"the database has held events that should not be: {found}")
-
-    def _adopt_id(self, held: Held, found: dict[str, Any]) -> None:
-        for row in found.values():
-            if (row[0], row[2], row[3]) == (held.project_id, held.event_key, held.event_id):
-                del self.held[held.id]
-                held.id = row[1]
-                self.held[held.id] = held
-                return
-
-    def _compare_counters(self, found: dict[str, Any]) -> None:
-        for project_id in {wait.project_id for wait in self.waits.values()} | set(found):
-            waits = [wait for wait in self.waits.values() if wait.project_id == project_id]
-            counts = [
-                sum(wait.status == status for wait in waits)
-                for status in ("waiting", "received", "timed_out", "canceled")
-            ]
-            wait_us = sum((w.settled_at or 0) - w.requested_at for w in waits if w.status == "received")
-            held = sum(
-                held.status == "held" for held in self.held.values() if held.project_id == project_id
-            )
-            meant = (*counts, wait_us, held)
-            if found.get(project_id, (0,) * 6) != meant:
-                raise Violation(f"statistics say {found.get(project_id)} and the list {meant} ({project_id})")
-
-    def _nobody_misses_an_event(self) -> None:
-        """No wait is open beside an event that is held for it."""
-        for wait in self.waits.values():
-            if wait.status == "waiting" and wait.expires_at > self.wall:
-                for held in self.deliverable(wait.project_id, wait.event_key):
-                    if fits(wait.schema, held.payload):
-                        raise Violation(f"{wait} sleeps beside the event {held}")

@@ -22,7 +22,7 @@ from narrows.storage import sqlite
 from narrows.storage.backend import BackendFailure, run_now
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Result, Ticket, Writer
-from tests.simulation.model import HELD_PER_KEY, HELD_PER_PROJECT
+from tests.simulation.values import HELD_PER_KEY, HELD_PER_PROJECT
 from tests.simulation.virtual import START_US, VirtualClock, VirtualLoop
 
 T = TypeVar("T")

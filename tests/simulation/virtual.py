@@ -14,7 +14,7 @@ from typing import Any
 
 START_US = 1_767_225_600_000_000
 #: More turns than any run needs: beyond it the run has got stuck in a circle.
-MOST_TURNS = 200_000
+MOST_TURNS = 20_000
 
 #: How long a commit or a read may take when chance will have it.
 NEAR_SECS = 0.02
@@ -54,7 +54,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run_in_executor(  # type: ignore[override] # typeshed's is generic over the arguments
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
         """What would run on a thread runs here, some time later."""
         future = self.create_future()
 

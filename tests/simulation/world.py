@@ -18,23 +18,18 @@ from narrows.engine import expire, held, prune
 from narrows.operations import many_commits
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
-from narrows.operations.reads.listing import ListTriggers
-from narrows.operations.reads.triggers import GetStats
-from narrows.storage.statements import all_statements
-from narrows.storage.verify import CHECKS
 from narrows.storage.writer import Result, Ticket
 from tests.simulation.clients import PROJECTS, Client
-from tests.simulation.model import Model, Violation, Wait
+from tests.simulation.comparing import compare
+from tests.simulation.ending import LATE_AFTER_START_US, LATE_US, check_the_end, verify_store
+from tests.simulation.model import Model
 from tests.simulation.server import Faults, Server, database, empty
+from tests.simulation.values import Violation, Wait
 from tests.simulation.virtual import VirtualClock, VirtualLoop
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 CLIENTS = 3
-#: Lateness allowed to a time-out while the server runs, and where it has just started or a write failed.
-LATE_US = 50_000
-LATE_AFTER_START_US = 5 * SECOND_US
-
 DUMP_TRIGGERS = """
     select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
       then response_payload else (select body from payloads as p
@@ -122,7 +117,7 @@ class World:
         self.crashes = 0
         self.commits = 0
         self.starts: list[int] = []
-        self.trail: deque[str] = deque(maxlen=120)
+        self._trail: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=40)
         self.faults = Faults(self.loop)
         self.clients = [
             Client(self, number, random.Random(f"{seed} client {number}"), operations)
@@ -131,7 +126,7 @@ class World:
         self._main: asyncio.Task[Any] | None = None
         self._mine: set[asyncio.Task[Any]] = set()
         self._problem: BaseException | None = None
-        self._lives: list[tuple[int, int]] = []
+        self.lives: list[tuple[int, int]] = []
         self.result = ""
 
     # ---- the run ----
@@ -163,12 +158,12 @@ class World:
         self._main = asyncio.current_task()
         self._start_server()
         await self._open_projects()
-        tasks = [self._mine_create(client.run()) for client in self.clients]
-        crasher = self._mine_create(self._crash_now_and_then())
+        tasks = [self.outside_task(client.run()) for client in self.clients]
+        crasher = self.outside_task(self._crash_now_and_then())
         await self._all_done(tasks)
         crasher.cancel()
         await self._calm_down()
-        await self._check_the_end()
+        await check_the_end(self)
         return self.digest()
 
     async def _all_done(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
@@ -189,7 +184,11 @@ class World:
 
     def _plant_needed(self, project_id: str) -> None:
         """A wait of a workflow run that never ends, as the issue on workflows will open them."""
-        now, trigger_id, fact_id = self.clock.now(), make_id(self.clock.now(), 1, 7), make_id(self.clock.now(), 2, 7)
+        now, trigger_id, fact_id = (
+            self.clock.now(),
+            make_id(self.clock.now(), 1, 7),
+            make_id(self.clock.now(), 2, 7),
+        )
         raw = database().raw
         with raw:
             raw.execute("insert into roots values (?, 'run', 'workflow_run', ?, null)", (project_id, now))
@@ -203,22 +202,29 @@ class World:
                 "insert into facts values (?, ?, 'trigger.opened', ?, 'run', null, 'engine', 1, ?, null)",
                 (project_id, fact_id, trigger_id, now),
             )
-            raw.execute("insert into counters (project_id, writer, waiting) values (?, 'local', 1)", (project_id,))
+            raw.execute(
+                "insert into counters (project_id, writer, waiting) values (?, 'local', 1)", (project_id,)
+            )
         self.model.waits[trigger_id] = Wait(
             project_id, trigger_id, "needed", 1, 1, "waiting", None, 0, now, NEVER, None, None, needed=True
         )
 
-    def _mine_create(self, coroutine: Any) -> asyncio.Task[Any]:
+    def outside_task(self, coroutine: Any) -> asyncio.Task[Any]:
         """A task of the outside world, which no crash ends."""
         task = self.loop.create_task(coroutine)
         self._mine.add(task)
         return task
 
-    def watch_over(self, coroutine: Any) -> asyncio.Task[Any]:
-        return self._mine_create(coroutine)
+    def note(self, *what: Any) -> None:
+        """Remember what happened; it is put into words only if somebody asks (`told`)."""
+        self._trail.append((self.loop.elapsed_us, what))
 
-    def note(self, text: str) -> None:
-        self.trail.append(f"{self.loop.elapsed_us / SECOND_US:12.6f}  {text}")
+    def told(self) -> list[str]:
+        """What happened lately, a line each."""
+        return [f"{at / SECOND_US:12.6f}  {' '.join(map(str, what))}" for at, what in self._trail]
+
+    def remember_all(self) -> None:
+        self._trail = deque()
 
     def _unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
@@ -236,9 +242,9 @@ class World:
     def _start_server(self) -> None:
         self.note("the server starts")
         if self.crashes:
-            self._verify()
+            verify_store()
         self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults)
-        self._lives.append((self.clock.now(), 0))
+        self.lives.append((self.clock.now(), 0))
         self.up.set()
 
     def require_server(self) -> Server:
@@ -249,17 +255,17 @@ class World:
         """The process is gone: its memory, its tasks, whatever it had not committed."""
         if self.server is None:
             return
-        self.note(f"crash at: {step}")
+        self.note("crash at:", step)
         self.crashes += 1
         self.up.clear()
         self.server.die()
         self.server = None
-        self._lives[-1] = (self._lives[-1][0], self.clock.now())
+        self.lives[-1] = (self.lives[-1][0], self.clock.now())
         self.loop.forget_pending()
         for task in self.loop.tasks():
             if task not in self._mine and task is not self._main:
                 task.cancel()
-        self._mine_create(self._start_again())
+        _ = self.outside_task(self._start_again())
 
     async def _start_again(self) -> None:
         down_us = self.rng.randrange(1_000, 3 * SECOND_US)
@@ -288,7 +294,7 @@ class World:
                         if outcome.error is None:
                             raise Violation(f"{ticket.operation} succeeded without a commit")
                         continue
-                    self.note(f"committed {ticket.operation} -> {outcome.error or outcome.value}")
+                    self.note("committed", ticket.operation, "->", outcome.error or outcome.value)
                     self.model.step(ticket.operation, outcome, result.committed.now, self.clock.now())
             self.commits += 1
             self.compare()
@@ -297,7 +303,7 @@ class World:
 
     def compare(self) -> None:
         raw = database().raw
-        self.model.compare(raw.execute(DUMP_TRIGGERS), raw.execute(DUMP_HELD), raw.execute(DUMP_COUNTERS))
+        compare(self.model, raw.execute(DUMP_TRIGGERS), raw.execute(DUMP_HELD), raw.execute(DUMP_COUNTERS))
 
     # ---- the end ----
 
@@ -317,79 +323,6 @@ class World:
             if blind:
                 raise Violation("somebody who watches a settled trigger was never told")
         await self._all_done(watchers)
-
-    async def _check_the_end(self) -> None:
-        self.compare()
-        self._verify()
-        self._check_timers()
-        self._check_facts()
-        for project_id in PROJECTS:
-            await self._check_list(project_id)
-        for client in self.clients:
-            client.check_the_end()
-
-    def _verify(self) -> None:
-        """As `narrows verify` looks at a store."""
-        for name, meaning in CHECKS.items():
-            for row in database().raw.execute(all_statements()[name]):
-                raise Violation(f"verify: {meaning}: {row}")
-
-    def _check_timers(self) -> None:
-        now = self.clock.now()
-        for wait in self.model.waits.values():
-            if wait.status == "waiting" and wait.expires_at < now - LATE_US:
-                raise Violation(f"{wait} was never timed out; now is {now}")
-            if wait.status == "timed_out" and self._lateness(wait.expires_at, wait.settled_at or 0) > 0:
-                raise Violation(f"{wait} was timed out too late; lives of the server: {self._lives}")
-
-    def _lateness(self, due: int, settled_at: int) -> int:
-        """By how much a time-out missed what is promised, given when the server was up."""
-        for started, ended in self._lives:
-            if ended and ended < max(due, started) + LATE_AFTER_START_US:
-                continue  # this life was too short to be held to it
-            failed = any(due - LATE_AFTER_START_US <= at <= settled_at for at in self.faults.failed_at_us)
-            if started < due and not failed:
-                return settled_at - due - LATE_US
-            return settled_at - max(due, started) - LATE_AFTER_START_US
-        return 0
-
-    def _check_facts(self) -> None:
-        """Each settled trigger has exactly one settling fact, and its facts are one unbroken chain."""
-        facts: dict[str, list[Any]] = {}
-        for row in database().raw.execute(
-            "select subject_id, id, previous_id, kind, version from facts where kind like 'trigger.%' order by id"
-        ):
-            facts.setdefault(row[0], []).append(row)
-        oldest_kept = self.clock.now() - 29 * DAY_US
-        for wait in self.model.waits.values():
-            if wait.requested_at < oldest_kept:
-                continue
-            chain = facts.get(wait.id, [])
-            if [row[4] for row in chain] != list(range(1, wait.version + 1)):
-                raise Violation(f"{wait} has the facts {chain}")
-            if [row[2] for row in chain] != [None, *(row[1] for row in chain[:-1])]:
-                raise Violation(f"{wait}: the chain of its facts is broken: {chain}")
-            settling = [row[3] for row in chain if row[3].split(".")[1] in ("received", "timed_out", "canceled")]
-            if settling != ([] if wait.status == "waiting" else [f"trigger.{wait.status}"]):
-                raise Violation(f"{wait} was settled by {settling}")
-
-    async def _check_list(self, project_id: str) -> None:
-        """The list page by page is what there is, newest first; the statistics are its counts."""
-        store, cursor, seen = self.require_server().store, None, []
-        while True:
-            page = await store.read(ListTriggers(project_id=project_id, limit=2, cursor=cursor))
-            seen += [(trigger.id, trigger.status) for trigger in page.items]
-            cursor = page.next_cursor
-            if not page.has_more:
-                break
-        waits = [wait for wait in self.model.waits.values() if wait.project_id == project_id]
-        meant = sorted(((wait.id, wait.status) for wait in waits), reverse=True)
-        if seen != meant:
-            raise Violation(f"the list shows {seen}, and there is {meant}")
-        stats = await store.read(GetStats(project_id=project_id))
-        counted = [sum(w.status == s for w in waits) for s in ("waiting", "received", "timed_out", "canceled")]
-        if [stats.waiting, stats.received, stats.timed_out, stats.canceled] != counted:
-            raise Violation(f"statistics say {stats}, the list has {counted}")
 
     def digest(self) -> str:
         """Of every fact and every trigger: the same seed gives the same digest."""

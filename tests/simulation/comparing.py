@@ -1,0 +1,71 @@
+"""After every commit the database has to hold exactly what the model does: triggers, held events,
+statistics; and no wait may sleep beside an event that is held for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tests.simulation.model import Model
+from tests.simulation.values import Held, Violation, fits
+
+
+def compare(model: Model, triggers: Iterable[Any], held: Iterable[Any], counters: Iterable[Any]) -> None:
+    """Raise a Violation unless the database holds exactly what the model does."""
+    found = {row[1]: tuple(row) for row in triggers}
+    for wait in model.waits.values():
+        row = found.pop(wait.id, None)
+        if row is None:
+            raise Violation(f"{wait} is gone from the database")
+        if row[5] == "timed_out":
+            model.in_time(wait)  # whoever times it out: once its time has passed, it may be
+        if row != wait.row():
+            raise Violation(f"the database has {row}, and it had to be {wait.row()}")
+    if found:
+        raise Violation(f"the database has triggers that nobody opened: {found}")
+    _compare_held(model, {row[1]: tuple(row) for row in held})
+    _compare_counters(model, {row[0]: tuple(row[1:]) for row in counters})
+    _nobody_misses_an_event(model)
+
+
+def _compare_held(model: Model, found: dict[str, Any]) -> None:
+    for temporary in [held for held in model.held.values() if held.id.startswith("delivered:")]:
+        _adopt_id(model, temporary, found)
+    for held in model.held.values():
+        row = found.pop(held.id, None)
+        if row != held.row():
+            raise Violation(f"the database has {row}, and it had to be {held.row()}")
+    if found:
+        raise Violation(f"the database has held events that should not be: {found}")
+
+
+def _adopt_id(model: Model, held: Held, found: dict[str, Any]) -> None:
+    for row in found.values():
+        if (row[0], row[2], row[3]) == (held.project_id, held.event_key, held.event_id):
+            del model.held[held.id]
+            held.id = row[1]
+            model.held[held.id] = held
+            return
+
+
+def _compare_counters(model: Model, found: dict[str, Any]) -> None:
+    for project_id in {wait.project_id for wait in model.waits.values()} | set(found):
+        waits = [wait for wait in model.waits.values() if wait.project_id == project_id]
+        counts = [
+            sum(wait.status == status for wait in waits)
+            for status in ("waiting", "received", "timed_out", "canceled")
+        ]
+        wait_us = sum((w.settled_at or 0) - w.requested_at for w in waits if w.status == "received")
+        held = sum(held.status == "held" for held in model.held.values() if held.project_id == project_id)
+        meant = (*counts, wait_us, held)
+        if found.get(project_id, (0,) * 6) != meant:
+            raise Violation(f"statistics say {found.get(project_id)} and the list {meant} ({project_id})")
+
+
+def _nobody_misses_an_event(model: Model) -> None:
+    """No wait is open beside an event that is held for it."""
+    for wait in model.waits.values():
+        if wait.status == "waiting" and wait.expires_at > model.wall:
+            for held in model.deliverable(wait.project_id, wait.event_key):
+                if fits(wait.schema, held.payload):
+                    raise Violation(f"{wait} sleeps beside the event {held}")

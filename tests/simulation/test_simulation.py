@@ -1,0 +1,65 @@
+"""The simulation of the real engine: fresh seeds in each run, the same seed twice, planted bugs found."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.__main__ import campaign, main, run_seed
+from tests.simulation.bugs import BUGS
+from tests.simulation.values import Violation
+
+CHUNKS = 10
+SEEDS_A_CHUNK = 120
+#: A planted bug is found within so many seeds; most are within ten.
+SEEDS_A_BUG = 150
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_fresh_seeds_break_no_promise(chunk: int, simulation_base_seed: int) -> None:
+    total = campaign(simulation_base_seed + chunk * SEEDS_A_CHUNK, SEEDS_A_CHUNK)
+    assert total["seeds"] == SEEDS_A_CHUNK
+    # A simulation in which nothing happens would prove nothing.
+    assert total["crashes"] > SEEDS_A_CHUNK / 2
+    assert total["commits"] > SEEDS_A_CHUNK * 20
+
+
+def test_the_same_seed_twice_gives_the_same_facts() -> None:
+    seeds = range(20)
+    first = [run_seed(seed).result for seed in seeds]
+    again = [run_seed(seed).result for seed in reversed(seeds)][::-1]
+    assert first == again
+    assert len(set(first)) == len(seeds)
+
+
+@pytest.mark.parametrize("name", sorted(BUGS))
+def test_a_planted_bug_is_found(name: str) -> None:
+    with BUGS[name](), pytest.raises(Violation) as found:
+        campaign(0, SEEDS_A_BUG)
+    assert any("replay: python -m tests.simulation --seed" in note for note in found.value.__notes__)
+
+
+def test_a_plant_leaves_nothing_behind() -> None:
+    before = run_seed(3).result
+    for plant in BUGS.values():
+        with plant():
+            pass
+    assert run_seed(3).result == before
+
+
+def test_a_failing_seed_is_replayed_with_its_trail(capsys: pytest.CaptureFixture[str]) -> None:
+    with BUGS["key_used_up"]():
+        seed = next(seed for seed in range(SEEDS_A_BUG) if fails(seed))
+        capsys.readouterr()
+    assert main(["--seed", str(seed), "--bug", "key_used_up"]) == 1
+    printed = capsys.readouterr().out
+    assert "Violation" in printed
+    assert "committed" in printed
+    assert main(["--seed", str(seed)]) == 0
+
+
+def fails(seed: int) -> bool:
+    try:
+        run_seed(seed)
+    except Violation:
+        return True
+    return False
