@@ -53,6 +53,8 @@ IDLE_MARK_US: Final = 600_000_000
 POSTPONE_US: Final = 60_000_000
 #: After an operation that timed out fewer than it was asked to, the index is read again this soon.
 RECHECK_SOON_US: Final = 1_000_000
+#: What is overdue by more is a backlog, which is worked off before anything is read again.
+BACKLOG_US: Final = 1_000_000
 #: Sorts after every id, since ids are lower-case hexadecimal.
 AFTER_ALL_IDS: Final = "~"
 
@@ -101,9 +103,9 @@ class ExpireTriggersRole(Role):
     async def round(self) -> int | None:
         if self._horizon is None:
             await self._begin()
-        await self._recheck_when_due()
         await self._refill_when_low()
         await self._expire_due()
+        await self._recheck_when_due()
         return self._next_round()
 
     async def _begin(self) -> None:
@@ -166,11 +168,11 @@ class ExpireTriggersRole(Role):
                 self._horizon = min(self._horizon, last)
 
     async def _recheck_when_due(self) -> None:
-        """One page of the recheck, if one is going on or due. What is overdue goes first."""
+        """One page of the recheck, if one is going on or due. Not while many are overdue: they go first."""
         assert self._horizon is not None
         now = self._clock.now()
         overdue = self._due.next()
-        if overdue is not None and overdue <= now:
+        if overdue is not None and overdue < now - BACKLOG_US:
             return
         if self._recheck_from is None and now >= self._recheck_due:
             self._recheck_from = Due(self._mark, "", "")
