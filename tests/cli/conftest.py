@@ -24,6 +24,10 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @dataclass
+def _hear_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Shell:
     """Runs the command in a folder of its own, with an environment of its own."""
 
@@ -50,6 +54,8 @@ class Shell:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A test run in the background ignores SIGINT, and its children would too.
+            preexec_fn=_hear_ctrl_c,
             text=True,
             **options,
         )

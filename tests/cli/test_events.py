@@ -25,12 +25,12 @@ def test_a_pipe_gets_json_lines_and_o_chooses(online: Shell) -> None:
 
 def test_a_reader_that_has_enough_is_no_error(online: Shell) -> None:
     online.run("events", "open", "head:1")
-    process = online.start("events", "list")
-    assert process.stdout is not None
-    process.stdout.close()
-    process.wait(timeout=30)
-    assert process.stderr is not None
-    assert "Traceback" not in process.stderr.read()
+    with online.start("events", "list") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=30)
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_payloads_come_from_arguments_files_and_stdin(online: Shell) -> None:

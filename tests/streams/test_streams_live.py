@@ -60,7 +60,9 @@ async def test_sigterm_tells_streams_and_answers_long_polls_and_sends(tmp_path: 
                     % len(body)
                 )
                 slow.sendall(body[:1000])
-                await asyncio.sleep(0.5)  # the poll and the first part of the body are on the server's side by then
+                await asyncio.sleep(
+                    0.5
+                )  # the poll and the first part of the body are on the server's side by then
                 assert live.process is not None
                 live.process.send_signal(signal.SIGTERM)
                 # The rest of the body comes when the server is stopping already.

@@ -112,6 +112,7 @@ async def test_what_was_done_in_part_is_never_called_not_done(
 
 async def test_a_repeat_needs_a_credential_that_still_holds(backend: Backend) -> None:
     async with opened(backend) as bench:
+
         def once(actor: Actor) -> Idempotent:
             return Idempotent(
                 operation=KeepReply(actor=actor, project_id=PROJECT, entropy=1, reply="{}"),
