@@ -24,10 +24,6 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @dataclass
-def _hear_ctrl_c() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 class Shell:
     """Runs the command in a folder of its own, with an environment of its own."""
 
@@ -48,14 +44,13 @@ class Shell:
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*COMMAND, *args],
+            # A test run in the background ignores SIGINT, and its children would too.
+            ["env", "--default-signal=INT", *COMMAND, *args],
             cwd=self.folder,
             env=environment(**self.variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A test run in the background ignores SIGINT, and its children would too.
-            preexec_fn=_hear_ctrl_c,
             text=True,
             **options,
         )
