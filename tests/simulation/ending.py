@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 SECOND_US = 1_000_000
 #: Lateness allowed to a time-out while the server runs, and where it has just started or a write failed.
 LATE_US = 50_000
+#: What falls due so soon after a start is held to the promise for what was overdue then.
+STARTING_US = 1_000_000
 LATE_AFTER_START_US = 5 * SECOND_US
 
 
@@ -54,7 +56,7 @@ def _lateness(world: World, due: int, settled_at: int) -> int:
         if ended and ended < max(due, started) + LATE_AFTER_START_US:
             continue  # this life was too short to be held to it
         failed = any(due - LATE_AFTER_START_US <= at <= settled_at for at in world.faults.failed_at_us)
-        if started < due and not failed:
+        if started + STARTING_US < due and not failed:
             return settled_at - due - LATE_US
         return settled_at - max(due, started) - LATE_AFTER_START_US
     return 0
