@@ -157,15 +157,6 @@ def test_background_work_comes_behind_and_one_at_a_time(inline: Inline) -> None:
     assert second[0] is slow[1]
 
 
-def test_small_background_work_shares_a_batch_up_to_its_bound(inline: Inline) -> None:
-    def touching(count: int) -> Step:
-        return Step(background=True, touched=tuple(("projects_by_id", str(each)) for each in range(count)))
-
-    steps = [touching(2), touching(3), touching(495), touching(1)]
-    _put(inline.writer, *steps)
-    assert _taken(inline.writer) == [steps[:3], steps[3:]]
-
-
 @pytest.mark.parametrize(
     "step",
     [Step(size_bytes=3 << 20), Step(touched=tuple(("projects_by_id", str(number)) for number in range(400)))],

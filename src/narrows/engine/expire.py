@@ -40,12 +40,11 @@ MARGIN_US: Final = 10_000_000
 PAGE: Final = 5_000
 LOW: Final = 2_500
 MOST_IN_MEMORY: Final = 20_000
-#: One operation, and how much may be on its way: enough to fill the commits that run meanwhile.
+#: One operation, and how many at once: the second is queued while the first commits, and the sends
+#: that came meanwhile go in between.
 TRIGGERS_AN_OPERATION: Final = 500
-TRIGGERS_IN_FLIGHT: Final = 2_000
-OPERATIONS_IN_FLIGHT: Final = 32
-#: With fewer operations in the queue, what falls due during a commit is better gathered for the next.
-BUSY_QUEUE: Final = 16
+OPERATIONS_AT_ONCE: Final = 2
+OPERATIONS_A_ROUND: Final = 4
 #: The mark stays this far behind, against small steps of the wall clock.
 MARK_SLACK_US: Final = 10_000_000
 #: An idle server writes its mark this rarely.
@@ -81,8 +80,6 @@ class ExpireTriggersRole(Role):
         self._recheck_started_at = 0
         self._recheck_due = 0
         self._postponed: dict[Due, int] = {}
-        self._in_flight: dict[asyncio.Task[None], Sequence[Due]] = {}
-        self._failure: BaseException | None = None
 
     def wakes(self, committed: Committed) -> int | None:
         """Take note of triggers opened, extended and settled. Cheap: it runs for every commit."""
@@ -194,7 +191,6 @@ class ExpireTriggersRole(Role):
         assert self._horizon is not None
         bounds = [self._recheck_started_at, self._horizon.at]
         bounds += [due.at for due in self._postponed]
-        bounds += [part[0].at for part in self._in_flight.values()]
         due = self._due.next()
         if due is not None:
             bounds.append(due)
@@ -208,39 +204,19 @@ class ExpireTriggersRole(Role):
     # --- timing out ---
 
     async def _expire_due(self) -> None:
-        """Time out what is due now. While others keep the writer busy nobody waits for one operation to
-        end before the next is queued: what falls due while a commit runs goes into the very next one."""
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        """Time out what is due now, at most a few operations; the next round takes the rest."""
         now = self._clock.now()
         self._revive_postponed(now)
-        while len(self._in_flight) < OPERATIONS_IN_FLIGHT and self._room() > 0:
-            part = self._due.take(now, min(TRIGGERS_AN_OPERATION, self._room()))
-            if not part:
-                break
-            task = asyncio.create_task(self._expire(part))
-            self._in_flight[task] = part
-            task.add_done_callback(self._ended)
-        is_full = len(self._in_flight) >= OPERATIONS_IN_FLIGHT or self._room() <= 0
-        if is_full or (self._in_flight and self._service.store.queue_length < BUSY_QUEUE):
-            await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-
-    def _room(self) -> int:
-        return TRIGGERS_IN_FLIGHT - sum(map(len, self._in_flight.values()))
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """What failed is due again; the next round raises why, and the loop pauses as for any error."""
-        part = self._in_flight.pop(task)
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            self._due.put_all(part)
-            self._failure = failure
-            self.nudge(self._clock.now())
-
-    async def finish(self) -> None:
-        if self._in_flight:
-            await asyncio.wait(self._in_flight)
+        due = self._due.take(now, TRIGGERS_AN_OPERATION * OPERATIONS_A_ROUND)
+        parts = [due[i : i + TRIGGERS_AN_OPERATION] for i in range(0, len(due), TRIGGERS_AN_OPERATION)]
+        while parts:
+            at_once, parts = parts[:OPERATIONS_AT_ONCE], parts[OPERATIONS_AT_ONCE:]
+            results = await asyncio.gather(*map(self._expire, at_once), return_exceptions=True)
+            failed = [part for part, result in zip(at_once, results, strict=True) if result is not None]
+            if failed:
+                for part in (*failed, *parts):
+                    self._due.put_all(part)
+                raise next(result for result in results if result is not None)
 
     async def _expire(self, part: Sequence[Due]) -> None:
         """Time these out in one commit. If one of them cannot be, the others still are."""
@@ -257,7 +233,6 @@ class ExpireTriggersRole(Role):
             # Settled by another meanwhile, as a rule. But should the clock have stepped back
             # between here and the commit, they still wait: so look at the index again soon.
             self._recheck_due = min(self._recheck_due, now + RECHECK_SOON_US)
-            self.nudge(self._recheck_due)
 
     async def _expire_apart(self, part: Sequence[Due], error: InternalError) -> None:
         """One of these breaks an invariant: halve until it stands alone, and set it aside."""

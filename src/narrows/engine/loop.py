@@ -51,9 +51,6 @@ class Role(ABC):
         """Note what a commit brings, called for each, in order; return its earliest due time."""
         return None
 
-    async def finish(self) -> None:  # noqa: B027 - most roles have nothing to finish
-        """Let what was begun come to its end; called once, after the last round."""
-
 
 class Runner:
     """One role in its loop."""
@@ -72,7 +69,6 @@ class Runner:
         while not self._stopping:
             self._due = self.stats.due = await self._round()
             await self._sleep()
-        await self.role.finish()
 
     def stop(self) -> None:
         self._stopping = True

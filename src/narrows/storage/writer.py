@@ -37,8 +37,6 @@ log = logging.getLogger("narrows.storage")
 MAX_BATCH_OPERATIONS = 256
 MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
-MAX_BACKGROUND_OPERATIONS = 32
-MAX_BACKGROUND_TOUCHES = 500
 
 
 class Operation(Protocol):
@@ -168,7 +166,7 @@ class Writer:
             return self._next_batch()
 
     def _next_batch(self) -> list[Ticket]:
-        """Whatever is queued, within bounds; behind it a little background work."""
+        """Whatever is queued, within bounds; background work comes behind, one operation a batch."""
         batch: list[Ticket] = []
         touches = size = 0
         while self._foreground and len(batch) < self._max_batch:
@@ -183,20 +181,8 @@ class Writer:
         # Also behind a full batch, or senders enough would keep the time-outs from ever running. (A batch
         # of one is the benchmark's switch: there nothing shares a commit.)
         if self._background and (not batch or self._max_batch > 1):
-            batch += self._some_background()
+            batch.append(self._background.popleft())
         return batch
-
-    def _some_background(self) -> list[Ticket]:
-        """One operation, or several as long as they are small: time-outs come in ones and twos."""
-        some: list[Ticket] = []
-        touches = 0
-        while self._background and len(some) < (MAX_BACKGROUND_OPERATIONS if self._max_batch > 1 else 1):
-            # Who names nothing beforehand may change any number of rows, and goes alone.
-            touches += len(self._background[0].touches) or MAX_BACKGROUND_TOUCHES
-            if some and touches > MAX_BACKGROUND_TOUCHES:
-                break
-            some.append(self._background.popleft())
-        return some
 
     def close(self) -> None:
         """Take nothing new; `take` drains what is queued and then answers None."""
