@@ -291,7 +291,7 @@ class Model:
 
     def _is_full(self, project_id: str, event_key: str) -> bool:
         of_project = [h for h in self.held.values() if h.project_id == project_id and h.status == "held"]
-        of_key = self.deliverable(project_id, event_key)
+        of_key = [h for h in of_project if h.event_key == event_key]
         return len(of_key) >= HELD_PER_KEY or len(of_project) >= HELD_PER_PROJECT
 
     def _known(self, project_id: str, event: Any) -> Held | None:

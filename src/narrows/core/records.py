@@ -55,6 +55,8 @@ class Trigger(NamedTuple):
     sent_by: str | None
     opened_by: str | None
     last_fact_id: str | None
+    notify_url: str | None = None
+    notify_status: str | None = None  # of its newest delivery; no change of the trigger itself
 
 
 class Payload(NamedTuple):
@@ -101,9 +103,12 @@ class Fact(NamedTuple):
 
 
 class Project(NamedTuple):
+    """The tenant. `signing_secrets`: as of `Job`, for deliveries."""
+
     id: str
     name: str | None
     created_at: int
+    signing_secrets: str | None = None
 
 
 class ApiKey(NamedTuple):
@@ -193,4 +198,12 @@ class Counters(NamedTuple):
     timed_out: int
     canceled: int
     wait_us: int  # summed over received triggers: received_at - requested_at
+    held: int
+
+
+class HeldTally(NamedTuple):
+    """How many events are held under one key; counted, never written."""
+
+    project_id: str
+    event_key: str
     held: int

@@ -180,7 +180,7 @@ def _repeat(tx: Transaction, earlier: HeldEvent) -> TriggerOutcome | HeldOutcome
 
 def _hold(tx: Transaction, event: Event, entropy: int) -> HeldOutcome:
     check_project(tx, event.project_id)
-    if len(tx.held_events(event.project_id, event.event_key)) >= tx.limits.held_per_key:
+    if tx.held_count_of_key(event.project_id, event.event_key) >= tx.limits.held_per_key:
         raise LimitReached(
             f"{tx.limits.held_per_key} events are held for this key already. Open a wait for it, or delete some.",
             retry_after_secs=60,

@@ -31,7 +31,7 @@ def event_touches(
     touches: list[Touch] = [("triggers_by_key", project_id, event_key)]
     if hold_secs is not None:
         touches += [
-            ("held_by_key", project_id, event_key),
+            ("held_tally_by_key", project_id, event_key),
             ("counters_by_project", project_id),
             ("projects_by_id", project_id),
         ]

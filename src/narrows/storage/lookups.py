@@ -15,6 +15,7 @@ from narrows.core.records import (
     Counters,
     Fact,
     HeldEvent,
+    HeldTally,
     IdempotencyRecord,
     Payload,
     Project,
@@ -33,6 +34,7 @@ LOOKUPS: dict[str, type[Any]] = {
     "triggers_by_key": Trigger,
     "triggers_by_id": Trigger,
     "held_by_key": HeldEvent,
+    "held_tally_by_key": HeldTally,
     "held_by_event_id": HeldEvent,
     "held_by_id": HeldEvent,
     "projects_by_id": Project,
@@ -43,6 +45,9 @@ LOOKUPS: dict[str, type[Any]] = {
     "roots_by_id": Root,
     "counters_by_project": Counters,
 }
+
+#: What is counted and not a record that could be written; with how many columns name it.
+TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2}
 
 
 class Mark(NamedTuple):

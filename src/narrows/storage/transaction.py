@@ -19,6 +19,7 @@ from narrows.core.records import (
     Counters,
     Fact,
     HeldEvent,
+    HeldTally,
     IdempotencyRecord,
     Payload,
     Project,
@@ -28,7 +29,7 @@ from narrows.core.records import (
 )
 from narrows.core.states import FactKind, HeldStatus, TriggerStatus
 from narrows.errors import InvariantViolated
-from narrows.storage.lookups import LOOKUPS, TABLES, Touch
+from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, Touch
 
 R = TypeVar("R")
 
@@ -72,6 +73,7 @@ class Transaction:
         self._released: dict[tuple[str, str], int] = defaultdict(int)
         self._asked: set[Touch] = set()
         self._counts: dict[str, list[int]] = {}
+        self._held_deltas: dict[tuple[str, str], int] = defaultdict(int)
 
     # ---- loading ---------------------------------------------------------------------------
 
@@ -87,9 +89,9 @@ class Transaction:
     def loaded(self, lookup: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Take what the backend found."""
         record_class = LOOKUPS[lookup]
-        if record_class is Counters:
+        if (named_by := TALLIES.get(record_class)) is not None:
             for row in rows:
-                self._records[Counters][(row[0],)] = Counters(*row)
+                self._records[record_class][row[:named_by]] = record_class(*row)
             return
         identity = TABLES[record_class].identity
         for row in rows:
@@ -190,6 +192,11 @@ class Transaction:
     def held_count(self, project_id: str) -> int:
         stored = self._get(Counters, project_id)
         return (stored.held if stored else 0) + self._deltas(project_id)[5]
+
+    def held_count_of_key(self, project_id: str, event_key: str) -> int:
+        """How many are held under a key, counted where they lie: they need not be loaded for it."""
+        stored = self._get(HeldTally, project_id, event_key)
+        return (stored.held if stored else 0) + self._held_deltas[project_id, event_key]
 
     # ---- what operations write -------------------------------------------------------------
 
@@ -305,6 +312,7 @@ class Transaction:
         for event, sign in ((old, -1), (new, 1)):
             if event is not None and event.status == HeldStatus.HELD:
                 self._deltas(event.project_id)[5] += sign
+                self._held_deltas[event.project_id, event.event_key] += sign
 
     # ---- flushing --------------------------------------------------------------------------
 

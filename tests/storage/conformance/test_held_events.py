@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from narrows.core.records import HeldEvent
@@ -175,6 +177,39 @@ async def test_events_beyond_the_limits_are_refused(backend: Backend) -> None:
         assert [type(outcome) for outcome in outcomes] == [HeldOutcome, LimitReached]
         await bench.open("a")
         assert isinstance(await bench.send("c", "1", hold_secs=60), HeldOutcome)
+
+
+async def test_a_held_send_counts_what_its_key_holds_and_does_not_load_it(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        await bench.together(*(bench.sending("a", "1", hold_secs=60) for _ in range(20)))
+        loaded: list[tuple[str, int]] = []
+        load = bench.store.connection.load
+
+        async def counting_load(statement: str, rows: Any) -> Any:
+            found = await load(statement, rows)
+            loaded.append((statement, len(found)))
+            return found
+
+        bench.store.connection.load = counting_load
+        assert isinstance(await bench.send("a", "1", hold_secs=60), HeldOutcome)
+        assert dict(loaded)["held_tally_by_key"] == 1
+        assert all(count <= 1 for _, count in loaded), loaded
+
+
+async def test_the_count_of_a_key_follows_what_comes_and_goes_in_one_commit(backend: Backend) -> None:
+    async with opened(backend, limits=Limits(held_per_key=2)) as bench:
+        await bench.send("a", "1", hold_secs=60)
+        outcomes = await bench.together(
+            bench.sending("a", "2", hold_secs=60),
+            bench.sending("a", "3", hold_secs=60),
+            bench.opening("a"),
+            bench.canceling("a"),
+            bench.sending("a", "4", hold_secs=60),
+            bench.sending("a", "5", hold_secs=60),
+        )
+        assert [type(outcome).__name__ for outcome in outcomes] == [
+            "HeldOutcome", "LimitReached", "TriggerOutcome", "Conflict", "HeldOutcome", "LimitReached",
+        ]  # fmt: skip
 
 
 async def test_a_held_event_that_does_not_fit_the_schema_stays_and_the_next_is_delivered(

@@ -9,6 +9,14 @@ cross join held_events as h
 where h.project_id = i.project_id and h.event_key = i.event_key and h.status = 'held'
 order by h.project_id, h.event_key, h.id
 
+-- name: held_tally_by_key
+-- How many are held for each key: counted in the index alone. What is past its time counts until its
+-- role has deleted it, as in the project's count.
+select i.project_id, i.event_key,
+  (select count(*) from held_events as h
+   where h.project_id = i.project_id and h.event_key = i.event_key and h.status = 'held') as held
+from @input(project_id text, event_key text) as i
+
 -- name: held_by_event_id
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
   h.held_until, h.trigger_id, h.sent_by
