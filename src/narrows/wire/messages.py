@@ -52,6 +52,8 @@ class Trigger(Message, kw_only=True):
     expected_schema: Any = UNSET
     sent_by: str | None = None
     settled_at: datetime | None = None
+    notify_url: str | None = None
+    notify_status: Literal["pending", "delivered", "failed"] | None = None
     #: Only in the reply that made it: the secret address of this wait.
     callback_url: str | None = None
 
@@ -185,6 +187,8 @@ class Project(Message, kw_only=True):
     id: str
     created_at: datetime
     name: str | None = None
+    #: Only in the reply that made it: what its deliveries are signed with.
+    signing_secret: str | None = None
 
 
 class ProjectPage(Message, kw_only=True):

@@ -1,12 +1,13 @@
 -- Projects, credentials, tokens and idempotency records.
 
 -- name: projects_by_id
-select p.id, p.name, p.created_at
+select p.id, p.name, p.created_at, p.signing_secrets
 from @input(id text) as i cross join projects as p where p.id = i.id
 
 -- name: insert_projects
-insert into projects (id, name, created_at)
-select id, name, created_at from @input(id text, name text, created_at integer)
+insert into projects (id, name, created_at, signing_secrets)
+select id, name, created_at, signing_secrets
+from @input(id text, name text, created_at integer, signing_secrets text)
 
 -- name: api_keys_by_id
 select k.id, k.project_id, k.name, k.scopes, k.secret_hash, k.created_at, k.expires_at,
