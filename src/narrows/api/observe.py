@@ -75,7 +75,18 @@ def log_access(call: Call, pattern: str, secs: float) -> None:
         f" actor={credential.actor.label if credential is not None else '-'}"
         f" request_id={call.request_id}"
     )
-    access_logger.handle(logging.LogRecord("narrows.access", logging.INFO, "", 0, line, None, None))
+    access_logger.handle(_record(line, call.service.clock.now() / 1_000_000))
+
+
+#: What all access records of this process have in common: a record that works out its file, process
+#: and thread anew costs as much as the line.
+_COMMON: Final = vars(logging.LogRecord("narrows.access", logging.INFO, "", 0, "", None, None))
+
+
+def _record(line: str, now: float) -> logging.LogRecord:
+    record = logging.LogRecord.__new__(logging.LogRecord)
+    record.__dict__.update(_COMMON, msg=line, created=now, msecs=now % 1 * 1000)
+    return record
 
 
 def _shown_path(call: Call, pattern: str) -> str:

@@ -1,7 +1,7 @@
 """RFC 3339 text to and from integer microseconds since the epoch, always UTC, always `Z`.
 
-Rendering caches the part down to the second, since the triggers of one busy second share it. Not
-here: reading a clock (`narrows.clock`).
+Rendering caches the part down to the second, since the triggers of one busy second share it, and
+below that the day, since due times lie far apart. Not here: reading a clock (`narrows.clock`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ _MICROSECOND = timedelta(microseconds=1)
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.(?P<fraction>\d+))?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+#: `T00:00:` to `T23:59:`.
+_MINUTES = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(24 * 60))
+
+
+@lru_cache(maxsize=4096)
+def _day(days: int) -> str:
+    return (_EPOCH + timedelta(days=days)).strftime("%Y-%m-%d").rjust(10, "0")
 
 
 @lru_cache(maxsize=4096)
 def _second(seconds: int) -> str:
-    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S").rjust(19, "0")
+    minutes, second = divmod(seconds, 60)
+    days, minute = divmod(minutes, 24 * 60)
+    return f"{_day(days)}{_MINUTES[minute]}{second:02d}"
 
 
 def to_text(at: int) -> str:
