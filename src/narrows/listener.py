@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from narrows.config import Config
 from narrows.errors import StorageError
@@ -28,6 +28,8 @@ HEAD_SECS = 30.0
 BODY_SECS = 120.0
 #: How long a reader may take nothing of what was written.
 READ_SECS = 30.0
+#: How long an idle connection is kept for its next request.
+IDLE_SECS = 75.0
 #: The part of the time for a stop after which connections that are still open are broken off.
 _STOP_SHARE = 0.8
 #: uvicorn ticks ten times a second; slow requests are looked for every two seconds.
@@ -84,6 +86,54 @@ class HeadJoiner:
         return getattr(self._transport, name)
 
 
+class Cycle(RequestResponseCycle):
+    """One request and its reply. The usual reply, head and whole body, is written at once and without
+    a look at each header for what only another program's would be; all else is uvicorn's own way."""
+
+    #: A start that waits for its body.
+    _start: Any = None
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and _says_its_length(message):
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            if self._is_usual(message):
+                self._write_whole(start, message["body"])
+                return
+            await super().send(start)
+        await super().send(message)
+
+    def _is_usual(self, message: Any) -> bool:
+        """Whether nothing about the connection, the request or the body wants care."""
+        return (
+            not self.response_started
+            and self.keep_alive
+            and not self.disconnected
+            and not self.flow.write_paused
+            and self.scope["method"] != "HEAD"
+            and not message.get("more_body")
+        )
+
+    def _write_whole(self, start: Any, body: bytes) -> None:
+        headers = start["headers"]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        head = STATUS_LINE[start["status"]] + b"".join(lines)
+        if head.count(b"\n") != len(headers) + 1 or head.count(b"\r") != len(headers) + 1:
+            raise RuntimeError("a header of a reply holds the end of a line")
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(head + b"\r\n" + body)
+        self.message_event.set()
+        self.on_response()
+
+
+def _says_its_length(start: Any) -> bool:
+    """Whether its body comes at once and whole: then its length is the last header (`Call.respond`)."""
+    return bool(start["headers"]) and start["headers"][-1][0] == b"content-length"
+
+
 class Protocol(HttpToolsProtocol):
     """Every reply of ours is JSON, also the one to what is no HTTP at all; and what one connection
     can make us keep or wait for has an end."""
@@ -121,10 +171,21 @@ class Protocol(HttpToolsProtocol):
         scope, cycle = self.scope, self.cycle
         return scope is not None and (cycle is None or cycle.scope is not scope)
 
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        # uvicorn names its own class there. The request has not begun: its task is only planned.
+        self.cycle.__class__ = Cycle
+
     def on_response_complete(self) -> None:
+        """uvicorn's, but for its timer: idle connections are found by `look`."""
         self._requests += 1
         self.transport.flush()  # type: ignore[attr-defined]  # a HeadJoiner
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(b"400 Bad Request", _NOT_HTTP)
@@ -144,16 +205,20 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def look(self, now: float) -> None:
-        """Break off who keeps us waiting: for a request, or for its taking what we answered."""
+        """Break off who keeps us waiting: for a request, or for its taking what we answered. Who asks
+        nothing more is let go."""
         kind, what, patience_secs = self._awaits()
         if patience_secs == 0.0 or (kind, what) != self._awaited:
             self._awaited, self._awaited_since = (kind, what), now
         elif now - self._awaited_since > patience_secs:
-            self.transport.abort()
+            if kind == "next":
+                self.transport.close()
+            else:
+                self.transport.abort()
 
     def _awaits(self) -> tuple[str, int, float]:
         """What this connection waits for, told apart from what it waited for before; and how long it
-        may. Idle connections are uvicorn's own matter, but for those that have never asked anything."""
+        may."""
         if unsent := self.transport.get_write_buffer_size():
             return "reader", unsent, READ_SECS
         cycle = self.cycle
@@ -161,7 +226,7 @@ class Protocol(HttpToolsProtocol):
             return "body", self._requests, BODY_SECS if cycle.more_body else 0.0
         if cycle is None or self._is_in_head():
             return "head", self._requests, HEAD_SECS
-        return "nothing", 0, 0.0
+        return "next", self._requests, IDLE_SECS
 
 
 def _without_upgrade(data: bytes) -> bytes:
@@ -187,7 +252,6 @@ class Listener(uvicorn.Server):
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                timeout_keep_alive=75,
                 timeout_graceful_shutdown=config.shutdown_secs,
             )
         )

@@ -170,6 +170,17 @@ def test_an_idle_connection_that_has_asked_before_stays(
         assert replies(connection, 1)[0][0] == 200
 
 
+def test_an_idle_connection_is_closed_after_its_time_and_not_broken_off(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "IDLE_SECS", 0.1)
+    monkeypatch.setattr(listener, "_TICKS_PER_LOOK", 1)
+    with server.connect() as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\n" + LOCAL + b"\r\n")
+        assert replies(connection, 1)[0][0] == 200
+        assert connection.recv(1) == b""  # and no ConnectionResetError
+
+
 def test_who_asks_for_another_protocol_gets_http_and_may_go_on(server: Server) -> None:
     body = json.dumps({"event_key": "h2c", "if_waiting": "join"}).encode()
     upgrade = (b"connection: Upgrade, HTTP2-Settings", b"upgrade: h2c", b"http2-settings: AAEAAEAAAAIAAAAB")
