@@ -102,6 +102,25 @@ async def test_the_query_of_the_list(tmp_path: Path, query: str, status: int) ->
         assert (await client("GET", f"/v1/events?{query}")).status == status
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag"],
+)
+async def test_an_empty_filter_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    async with opened(tmp_path) as client:
+        answer = await client("GET", f"/v1/events?{name}=")
+        assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+        assert f"filter {name} is empty" in answer.json["error"]
+
+
+@pytest.mark.parametrize("path", ["/v1/held-events", "/v1/unmatched-events"])
+async def test_an_empty_key_does_not_list_all_events(tmp_path: Path, path: str) -> None:
+    async with opened(tmp_path) as client:
+        answer = await client("GET", f"{path}?event_key=")
+        assert answer.status == 400
+        assert "event_key" in answer.json["error"]
+
+
 async def test_pages_follow_each_other_without_gap_or_double(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         keys = [f"k{number}" for number in range(7)]

@@ -5,6 +5,7 @@ payloads: `wire/payloads.py`."""
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from narrows.errors import InvalidRequest
@@ -53,6 +54,15 @@ def page_size(text: str | None) -> int:
     if limit < 1:
         raise InvalidRequest("limit must be at least 1.")
     return min(limit, MAX_PAGE)
+
+
+def stated(query: Mapping[str, str], name: str) -> str | None:
+    """A filter of a query, None where it is left out. An empty one would let everything pass that its
+    sender meant to leave out, so it is refused."""
+    text = query.get(name)
+    if text == "":
+        raise InvalidRequest(f"The filter {name} is empty; give it a value or leave it out.")
+    return text
 
 
 def choice(text: str | None, what: str, choices: tuple[str, ...]) -> str | None:

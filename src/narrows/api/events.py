@@ -9,7 +9,7 @@ from typing import Final
 
 from narrows.api import bodies, idempotency, render, replies
 from narrows.api.call import Call
-from narrows.api.checks import check_plain, check_tags, choice
+from narrows.api.checks import check_plain, check_tags, choice, stated
 from narrows.api.keys import SECRET_BYTES, hash_secret, make_token
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
@@ -35,13 +35,13 @@ async def list_triggers(call: Call) -> Reply:
     found = await call.service.read(
         reads.ListTriggers(
             project_id=await call.project(),
-            status=choice(query.get("status") or None, "status", STATUSES),
-            source_type=choice(query.get("source_type") or None, "source_type", SOURCE_TYPES),
-            workflow_run_id=query.get("workflow_run_id") or None,
-            job_run_id=query.get("job_run_id") or None,
+            status=choice(stated(query, "status"), "status", STATUSES),
+            source_type=choice(stated(query, "source_type"), "source_type", SOURCE_TYPES),
+            workflow_run_id=stated(query, "workflow_run_id"),
+            job_run_id=stated(query, "job_run_id"),
             event_key=_key_of_query(call, "event_key"),
             key_prefix=_key_of_query(call, "key_prefix"),
-            tag=query.get("tag") or None,
+            tag=stated(query, "tag"),
             limit=limit,
             cursor=cursor,
         )
@@ -51,8 +51,8 @@ async def list_triggers(call: Call) -> Reply:
 
 
 def _key_of_query(call: Call, name: str) -> str | None:
-    key = call.query.get(name)
-    return check_key(key, name) if key else None
+    key = stated(call.query, name)
+    return None if key is None else check_key(key, name)
 
 
 async def open_trigger(call: Call) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from narrows.api import render, replies
 from narrows.api.call import Call
+from narrows.api.checks import stated
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core.keys import check_key
@@ -52,5 +53,5 @@ async def list_unmatched_events(call: Call) -> Reply:
 
 
 def _event_key(call: Call) -> str | None:
-    key = call.query.get("event_key")
-    return check_key(key, "event_key") if key else None
+    key = stated(call.query, "event_key")
+    return None if key is None else check_key(key, "event_key")
