@@ -44,6 +44,16 @@ def test_every_route_is_in_it_and_named() -> None:
     assert len(names) == len(set(names))
 
 
+def test_only_a_send_by_key_can_be_held() -> None:
+    held = [
+        operation["operationId"]
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        if "202" in operation["responses"]
+    ]
+    assert held == ["send"]
+
+
 def test_every_route_with_a_body_has_an_example() -> None:
     assert set(EXAMPLES) == {(r.method, r.pattern) for r in ROUTES if r.request or r.reply}
 

@@ -119,6 +119,22 @@ def test_a_wrong_method_says_which_ones_are_right(method: str, path: str, allow:
     assert caught.value.allow == allow
 
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+@pytest.mark.parametrize("word", ["batch", "purge", "stats", "batch/", "purge/", "stats/"])
+def test_allow_at_a_word_that_may_be_a_key_lists_what_works_there(word: str) -> None:
+    works, told = set(), set()
+    for method in METHODS:
+        try:
+            ROUTER.match(method, f"/v1/events/{word}".encode())
+            works.add(method)
+        except WrongMethod as refusal:
+            told.add(refusal.allow)
+    assert told == {", ".join(sorted(works))}
+    assert works == {"GET", "HEAD", "DELETE"} | (set() if "stats" in word else {"POST"})
+
+
 @pytest.mark.parametrize(
     "path",
     [

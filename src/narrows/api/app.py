@@ -83,7 +83,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("POST", KEY + "/send", events.send_event, "events:send", m.SendRequest, m.Trigger, (200, 202, 409, 422), **KEYED),
     _row("GET", TRIGGER, triggers.get_trigger, "events:read", None, m.Trigger, query=P),
     _row("DELETE", TRIGGER, triggers.cancel_trigger, "events:write", None, m.Trigger, (200, 409), query=P),
-    _row("POST", TRIGGER + "/send", triggers.send_event, "events:send", m.SendRequest, m.Trigger, (200, 202, 409, 422), **KEYED),
+    _row("POST", TRIGGER + "/send", triggers.send_event, "events:send", m.SendRequest, m.Trigger, (200, 409, 422), **KEYED),
     _row("POST", TRIGGER + "/extend", triggers.extend_trigger, "events:write", m.ExtendRequest, m.Trigger, (200, 409), **KEYED),
     _row("GET", TRIGGER + "/wait", triggers.wait_for_trigger, "events:read", None, m.Trigger, query=(*P, "timeout_secs")),
     _row("GET", TRIGGER + "/stream", stream.stream_by_id, "events:read", None, m.Trigger, (200, 204), **SSE),
