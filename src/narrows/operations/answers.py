@@ -4,7 +4,7 @@ large payloads. Runs on threads beside it. Nothing is ever fetched: a `$ref` mus
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
@@ -22,17 +22,12 @@ class Schemas:
     a lost race compiles twice, no more."""
 
     def __init__(self) -> None:
-        self._compiled: OrderedDict[str, Any] = OrderedDict()
+        self._compiled = lru_cache(maxsize=_CACHE_SIZE)(compile_schema)
 
     def faults(self, schema: str, payload: str | None) -> tuple[str, ...]:
         """One sentence per fault of the payload, empty if it fits. An absent payload fits only a
         schema that takes null."""
-        validator = self._compiled.get(schema)
-        if validator is None:
-            validator = compile_schema(schema)
-            self._compiled[schema] = validator
-            while len(self._compiled) > _CACHE_SIZE:
-                self._compiled.popitem(last=False)
+        validator = self._compiled(schema)
         found = []
         for error in validator.iter_errors(json.loads(payload if payload is not None else "null")):
             path = "/".join(str(part) for part in error.instance_path)
