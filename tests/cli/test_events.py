@@ -109,6 +109,13 @@ def test_every_command_has_a_help(shell: Shell) -> None:
         assert "Usage" in done.stdout
 
 
+def test_the_version_is_a_flag_too(shell: Shell) -> None:
+    flag = shell.run("--version")
+    assert (flag.returncode, flag.stdout) == (0, shell.run("version").stdout)
+    assert "--version" in shell.run("--help").stdout
+    assert "Durable waits" in shell.run().stdout + shell.run().stderr
+
+
 def test_version_and_openapi(online: Shell) -> None:
     assert online.run("version").stdout.startswith("narrows ")
     assert json.loads(online.run("version", "--server").stdout)["api_version"] == "v1"

@@ -1,4 +1,4 @@
-"""`narrows version` and `narrows openapi`: what this is and how it is spoken to."""
+"""`narrows version`, `narrows --version` and `narrows openapi`: what this is and how it is spoken to."""
 
 from __future__ import annotations
 
@@ -15,8 +15,33 @@ from narrows.wire import messages
 
 
 def register(app: typer.Typer) -> None:
+    app.callback()(_root)
     command(app, "openapi", rich_help_panel="Look around")(openapi)
     command(app, "version", rich_help_panel="Look around")(version)
+
+
+def _print_version() -> None:
+    output.out.print(f"narrows {__version__} (Python {platform.python_version()})", markup=False)
+
+
+def _print_and_leave(asked: bool) -> None:
+    if asked:
+        _print_version()
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_and_leave,
+            is_eager=True,
+            help="Print the version of this command and leave.",
+        ),
+    ] = False,
+) -> None:
+    """What `narrows` itself takes; all else is a command's."""
 
 
 async def openapi(session: Session) -> Outcome:
@@ -34,7 +59,7 @@ async def version(
 ) -> Outcome:
     """Print the version of this command, or with --server that of the server."""
     if not server:
-        output.out.print(f"narrows {__version__} (Python {platform.python_version()})", markup=False)
+        _print_version()
         return None
     session.printer.one(await session.fetch(calls.version()), messages.Version)
     return None
