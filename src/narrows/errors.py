@@ -23,9 +23,11 @@ status (`STATUS`), and the client raises the same classes again.
     │   ├── StoreLocked            another process holds the embedded database
     │   ├── SchemaUnknown          the database was written by a newer or an unknown Narrows
     │   └── StoreCorrupt           a checksum or a constraint of the file does not hold
-    └── ConnectionFailed           client side: no answer came from the server
+    ├── ConnectionFailed           client side: no answer came from the server
+    └── StillWaiting               client side: `wait` ran out of its own time; the wait goes on
 
-Not here: how an error becomes a reply (`api/problems.py`) or an exit code (`cli/exits.py`).
+StillWaiting holds a trigger and is therefore defined beside `wait`, in `client/waiting.py`. Not
+here: how an error becomes a reply (`api/problems.py`) or an exit code (`cli/exits.py`).
 """
 
 from __future__ import annotations
