@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtua
 SOURCES := src tests benchmarks
 ARGS ?=
 
-.PHONY: help run demo test check format bench bench-full chaos lock clean
+.PHONY: help run demo test check format bench bench-full chaos docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-full: $(VENV)/dev.stamp ## The same with 10 million waits (about an hour)
 
 chaos: $(VENV)/dev.stamp ## The long campaigns: simulation, kills, crashes, races, power cuts, fuzzing
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+docs: $(VENV)/dev.stamp ## Write docs/reference anew from the code
+	$(BIN)/python -m docs.reference.generate
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	uv pip compile --quiet pyproject.toml --group build --python-version 3.11 --generate-hashes \

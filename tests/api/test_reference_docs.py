@@ -9,4 +9,4 @@ from docs.reference.generate import FOLDER, PAGES, text_of
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_up_to_date(name: str) -> None:
-    assert (FOLDER / name).read_text("utf-8") == text_of(name), "run `python -m docs.reference.generate`"
+    assert (FOLDER / name).read_text("utf-8") == text_of(name), "run `make docs`"
