@@ -33,8 +33,9 @@ log = logging.getLogger("narrows.server")
 
 #: A commit whose outcome only the next start can tell: the process must not go on.
 EXIT_DISK = 74
-#: A writer thread that needs Python's lock waits for a busy event loop at most so long.
-SWITCH_INTERVAL_SECS = 0.0001
+#: A writer thread that needs Python's lock waits for a busy event loop at most so long. A tenth of it
+#: hands the lock to and fro so often that sends cost a fifth more.
+SWITCH_INTERVAL_SECS = 0.001
 #: Requests leave no cycles behind, but make hundreds of objects that live as long as their commit takes:
 #: with Python's own thresholds the collector would look through them thousands of times a second.
 COLLECTOR_THRESHOLDS = (20_000, 20, 50)
