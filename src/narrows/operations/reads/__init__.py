@@ -3,6 +3,7 @@ takes them from here."""
 
 from narrows.operations.reads.access import GetApiKey, GetProject, ListApiKeys, ListProjects
 from narrows.operations.reads.bodies import LoadBodies, LoadSchema
+from narrows.operations.reads.checkpoints import Checkpoint, RunCheckpoint, RunCheckpoints, WaitingFor
 from narrows.operations.reads.due import (
     CountByStatus,
     DueHeldEvents,
@@ -11,12 +12,15 @@ from narrows.operations.reads.due import (
     ReadMark,
     SchemaVersion,
 )
+from narrows.operations.reads.due_runs import CountRuns, DueRuns, Executing, ExecutingRuns, LiveRunsOfJob
 from narrows.operations.reads.events import ListHeldEvents, ListUnmatched
 from narrows.operations.reads.explain import Explain, Explanation
+from narrows.operations.reads.jobs import GetJob, JobsById, ListJobs, PendingMessages, QueuedJobs
 from narrows.operations.reads.listing import ListTriggers
 from narrows.operations.reads.near_keys import NearKeys, NearWaits
 from narrows.operations.reads.paging import Page
 from narrows.operations.reads.retention import CountSettled, OldRows, SettledTriggers
+from narrows.operations.reads.runs import GetRun, ListRuns, RunsWithBodies, RunTimeline
 from narrows.operations.reads.triggers import (
     GetStats,
     GetTrigger,
@@ -26,22 +30,33 @@ from narrows.operations.reads.triggers import (
 )
 
 __all__ = [
+    "Checkpoint",
     "CountByStatus",
+    "CountRuns",
     "CountSettled",
     "DueHeldEvents",
+    "DueRuns",
     "DueTriggers",
+    "Executing",
+    "ExecutingRuns",
     "Explain",
     "Explanation",
     "GetApiKey",
+    "GetJob",
     "GetProject",
+    "GetRun",
     "GetStats",
     "GetTrigger",
     "GetTriggerById",
+    "JobsById",
     "ListApiKeys",
     "ListHeldEvents",
+    "ListJobs",
     "ListProjects",
+    "ListRuns",
     "ListTriggers",
     "ListUnmatched",
+    "LiveRunsOfJob",
     "LoadBodies",
     "LoadSchema",
     "NearKeys",
@@ -49,9 +64,16 @@ __all__ = [
     "OldRows",
     "OldestWaiting",
     "Page",
+    "PendingMessages",
+    "QueuedJobs",
     "ReadMark",
+    "RunCheckpoint",
+    "RunCheckpoints",
+    "RunTimeline",
+    "RunsWithBodies",
     "SchemaVersion",
     "SettledTriggers",
     "Timeline",
+    "WaitingFor",
     "WaitingUnderPrefix",
 ]

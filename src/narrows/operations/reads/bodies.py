@@ -1,18 +1,28 @@
 """Payloads that live in rows of their own: how large they are, and their texts put back into the
-triggers and held events that name them."""
+triggers, runs and held events that name them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from narrows.core.records import HeldEvent, Trigger
+from narrows.core.run_records import Run
 from narrows.errors import NotFound
 from narrows.operations.reads.paging import MAX_PAGE_BYTES
 from narrows.storage.backend import Reader
 
 #: (project id, payload id)
 _Key = tuple[str, str]
+#: Fields of a record: those with a payload's text, each beside the one that names its row.
+_Texts = tuple[tuple[str, str], ...]
+_R = TypeVar("_R", Trigger, Run)
+
+_OF_TRIGGER: Final = (("request_payload", "request_payload_id"), ("response_payload", "response_payload_id"))
+#: What a run was given and what it gave; what it keeps for itself is for its handler alone.
+_OF_RUN: Final = (("payload", "payload_id"), ("result", "result_id"))
+_OF_RUN_AND_STATE: Final = (*_OF_RUN, ("state", "state_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +51,12 @@ class LoadSchema:
 
 
 async def with_bodies(reader: Reader, triggers: Sequence[Trigger]) -> tuple[Trigger, ...]:
-    keys = {key for trigger in triggers for key in _absent(trigger)}
-    if not keys:
-        return tuple(triggers)
-    bodies = await _bodies(reader, keys)
-    return tuple(_filled(trigger, bodies) for trigger in triggers)
+    return await _with_texts(reader, triggers, _OF_TRIGGER)
+
+
+async def with_run_bodies(reader: Reader, runs: Sequence[Run], *, state: bool = False) -> tuple[Run, ...]:
+    """The runs with their payloads and results, and on request with what they keep."""
+    return await _with_texts(reader, runs, _OF_RUN_AND_STATE if state else _OF_RUN)
 
 
 async def with_payloads(reader: Reader, events: Sequence[HeldEvent]) -> tuple[HeldEvent, ...]:
@@ -69,6 +80,15 @@ async def fitting_triggers(reader: Reader, triggers: Sequence[Trigger]) -> int:
         + len(trigger.response_payload or "")
         + sum(sizes.get(key, 0) for key in _named(trigger))
         for trigger in triggers
+    )
+
+
+async def fitting_runs(reader: Reader, runs: Sequence[Run]) -> int:
+    """The same for runs."""
+    sizes = await _sizes(reader, {key for run in runs for key in _named_by(run)})
+    return _fitting(
+        len(run.payload or "") + len(run.result or "") + sum(sizes.get(key, 0) for key in _named_by(run))
+        for run in runs
     )
 
 
@@ -98,22 +118,31 @@ def _named(trigger: Trigger) -> list[_Key]:
     return [(trigger.project_id, payload_id) for payload_id in ids if payload_id]
 
 
-def _absent(trigger: Trigger) -> list[_Key]:
-    pairs = (
-        (trigger.request_payload_id, trigger.request_payload),
-        (trigger.response_payload_id, trigger.response_payload),
-    )
-    return [(trigger.project_id, payload_id) for payload_id, text in pairs if payload_id and text is None]
+def _named_by(run: Run) -> list[_Key]:
+    """All payload rows that a list with this run has in it."""
+    return [(run.project_id, payload_id) for payload_id in (run.payload_id, run.result_id) if payload_id]
 
 
-def _filled(trigger: Trigger, bodies: dict[_Key, str]) -> Trigger:
-    for project_id, payload_id in _absent(trigger):
-        text = bodies.get((project_id, payload_id))
-        if payload_id == trigger.request_payload_id:
-            trigger = trigger._replace(request_payload=text)
-        else:
-            trigger = trigger._replace(response_payload=text)
-    return trigger
+async def _with_texts(reader: Reader, records: Sequence[_R], texts: _Texts) -> tuple[_R, ...]:
+    """The records with the texts that are not at hand, in one look for all of them."""
+    keys = {key for record in records for key in _absent(record, texts).values()}
+    if not keys:
+        return tuple(records)
+    bodies = await _bodies(reader, keys)
+    return tuple(_filled(record, texts, bodies) for record in records)
+
+
+def _filled(record: _R, texts: _Texts, bodies: dict[_Key, str]) -> _R:
+    found: dict[str, Any] = {field: bodies.get(key) for field, key in _absent(record, texts).items()}
+    return record._replace(**found)
+
+
+def _absent(record: Any, texts: _Texts) -> dict[str, _Key]:
+    return {
+        field: (record.project_id, payload_id)
+        for field, naming in texts
+        if (payload_id := getattr(record, naming)) and getattr(record, field) is None
+    }
 
 
 async def _bodies(reader: Reader, keys: Iterable[_Key]) -> dict[_Key, str]:

@@ -3,7 +3,6 @@ at a bounded number of rows and gives a short page. Not here: pages as such (`pa
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from narrows.core.keys import prefix_end
 from narrows.core.records import Trigger
 from narrows.operations.reads.bodies import fitting_triggers, with_bodies
 from narrows.operations.reads.paging import Page, Walk, bound_of, clamped, look, page_of
+from narrows.operations.reads.tags import has_tag, text_of_tag
 from narrows.storage.backend import Reader
 
 #: A prefix or a tag's name that covers at most so many waits is answered by sorting all of them.
@@ -59,11 +59,7 @@ class ListTriggers:
         text that stands for a tag may, rarely, stand elsewhere."""
         if self.status not in (None, trigger.status):
             return False
-        if self.tag is None:
-            return True
-        name, colon, value = self.tag.partition(":")
-        tags = json.loads(trigger.tags or "{}")
-        return name in tags and (not colon or tags[name] == value)
+        return self.tag is None or has_tag(trigger.tags, self.tag)
 
     async def _walk(self, reader: Reader, before: str) -> Walk | None:
         """The index to read along; None where that already tells that there is nothing."""
@@ -105,7 +101,7 @@ class ListTriggers:
             "job_run_id": self.job_run_id,
             "prefix": self.key_prefix,
             "prefix_end": None if self.key_prefix is None else prefix_end(self.key_prefix),
-            "tag_text": None if self.tag is None else _text_of_tag(self.tag),
+            "tag_text": None if self.tag is None else text_of_tag(self.tag),
         }
 
     def _scope(self, filters: dict[str, Any]) -> dict[str, Any]:
@@ -133,10 +129,3 @@ class ListTriggers:
             "ordinal_at_most", project_id=self.project_id, event_key=self.event_key, ordinal=ordinal
         )
         return (rows[0][0], rows[0][1]) if rows else (0, "")
-
-
-def _text_of_tag(tag: str) -> str:
-    """How the tag stands in the JSON text of a trigger's tags."""
-    name, colon, value = tag.partition(":")
-    text = f"{json.dumps(name, ensure_ascii=False)}:"
-    return f"{text}{json.dumps(value, ensure_ascii=False)}" if colon else text
