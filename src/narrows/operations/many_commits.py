@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from narrows.core.records import IdempotencyRecord
-from narrows.errors import Conflict, OutcomeUnknown, Unavailable
+from narrows.errors import Conflict, OutcomeUnknown, Refusal
 from narrows.operations.idempotency import IN_PROGRESS, IdempotentStep, is_kept
 from narrows.operations.prefix import CHUNK, PrefixOutcome, Progress, SendPrefix, SendPrefixChunk
 from narrows.operations.purge import CHUNK as PURGE_CHUNK
@@ -88,10 +88,11 @@ class ManyCommits:
         return record
 
     async def _commit(self, operation: Any, done: int) -> Any:
-        """One commit. Once something is done, `Unavailable` would be no true word for the whole."""
+        """One commit. Once something is done, no refusal (a full disk, a key revoked meanwhile) would be
+        a true word for the whole: a refusal has changed nothing."""
         try:
             return await self._service.decide(operation)
-        except Unavailable as refusal:
+        except Refusal as refusal:
             if not done:
                 raise
             raise OutcomeUnknown(

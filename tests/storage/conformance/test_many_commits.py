@@ -27,6 +27,18 @@ def _prefix(bench: Bench, payload: str = "1", **fields: Any) -> SendPrefix:
     return SendPrefix(DEV, PROJECT, "b:", payload, bench.entropy(), **fields)
 
 
+def _api_key(bench: Bench, key_id: str) -> CreateApiKey:
+    return CreateApiKey(
+        actor=DEV,
+        id=key_id,
+        project_id=None,
+        name=None,
+        scopes=("*",),
+        secret_hash=key_id,
+        entropy=bench.entropy(),
+    )
+
+
 async def _old(bench: Bench, count: int) -> None:
     for number in range(count):
         await bench.open(f"b:{number}")
@@ -110,6 +122,32 @@ async def test_what_was_done_in_part_is_never_called_not_done(
             await bench.service.send_prefix(_prefix(bench))
 
 
+async def test_a_key_revoked_in_the_midst_of_a_prefix_send_hides_nothing_that_was_done(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many_commits, "CHUNK", 2)
+    async with opened(backend) as bench:
+        for number in range(4):
+            await bench.open(f"b:{number}")
+        made = await bench.perform(_api_key(bench, "mid"))
+        decide, calls = bench.service.decide, 0
+
+        async def revoke_before_the_second(operation: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 2:
+                await decide(RevokeApiKey(actor=DEV, project_id=None, api_key_id=made.id, entropy=1))
+            return await decide(operation)
+
+        monkeypatch.setattr(bench.service, "decide", revoke_before_the_second)
+        request = _prefix(bench)._replace(actor=Actor("key:mid", "mid"))
+        with pytest.raises(OutcomeUnknown, match=r"2 triggers were done, the rest was not: .* revoked"):
+            await bench.service.send_prefix(request)
+        assert (await bench.stats()).received == 2, "what the answer counts is what was committed"
+        with pytest.raises(Unauthenticated):
+            await bench.service.send_prefix(request)
+
+
 async def test_a_repeat_needs_a_credential_that_still_holds(backend: Backend) -> None:
     async with opened(backend) as bench:
 
@@ -131,17 +169,7 @@ async def test_a_key_that_holds_is_found_behind_many_that_do_not(backend: Backen
     async with opened(backend) as bench:
         assert not await bench.service.has_api_keys()
         for number in range(103):
-            made = await bench.perform(
-                CreateApiKey(
-                    actor=DEV,
-                    id=f"k{number:03}",
-                    project_id=None,
-                    name=None,
-                    scopes=("*",),
-                    secret_hash=f"{number}",
-                    entropy=bench.entropy(),
-                )
-            )
+            made = await bench.perform(_api_key(bench, f"k{number:03}"))
             if number:
                 revoke = RevokeApiKey(actor=DEV, project_id=None, api_key_id=made.id, entropy=1)
                 await bench.perform(revoke)
