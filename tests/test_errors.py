@@ -11,7 +11,8 @@ _NAME = re.compile(r"(\w+)", re.ASCII)
 
 def _drawn() -> dict[str, str]:
     """Class name -> its parent's, as drawn."""
-    parents, path = {}, []
+    parents: dict[str, str] = {}
+    path: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
         if "─" not in line and line.strip() != "NarrowsError":
             continue

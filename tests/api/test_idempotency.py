@@ -121,3 +121,20 @@ async def test_a_purge_and_dry_runs_are_replayed(tmp_path: Path) -> None:
             assert first.json == again.json
             assert "idempotency-replayed" not in first.headers
             assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_at_a_callback_url_the_address_counts_and_no_key(tmp_path: Path) -> None:
+    """As the reference says there: a repeat with an equal body changes nothing, whatever its key."""
+    async with opened(tmp_path) as client:
+        paths = []
+        for event_key in ("k1", "k2"):
+            wait = {"event_key": event_key, "callback_url": True}
+            url = (await client("POST", "/v1/events", wait)).json["callback_url"]
+            paths.append("/h/" + url.rpartition("/")[2])
+        for path in (*paths, *paths):
+            answer = await client("POST", path, {"paid": True}, idempotency_key="one for all")
+            assert (answer.status, answer.json["status"]) == (200, "received")
+            assert "idempotency-replayed" not in answer.headers
+        assert (await client("POST", paths[0], {"paid": False}, idempotency_key="one for all")).status == 409
+        document = (await client("GET", "/openapi.json")).json
+        assert "Idempotency-Key" in document["paths"]["/h/{token}"]["post"]["description"]

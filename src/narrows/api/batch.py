@@ -5,6 +5,7 @@ with the body as a whole refuses the batch."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +27,10 @@ from narrows.wire.payloads import count_members
 
 MAX_EVENTS: Final = 1000
 MAX_MEMBERS: Final = 200_000
+#: A larger body is decoded on a thread.
+IN_THREAD_BYTES: Final = 256 << 10
+#: Payloads and schemas of the triggers in a reply, as on a page of a list.
+MAX_TRIGGERS_BYTES: Final = 8 << 20
 
 Outcome = TriggerOutcome | HeldOutcome | NarrowsError
 
@@ -40,15 +45,14 @@ class _KeptItem(msgspec.Struct, omit_defaults=True):
 
 async def send_batch(call: Call) -> Reply:
     """Send up to 1,000 events, each with a result of its own."""
-    body = await bodies.decode(call, bodies.BATCH)
-    if len(body.events) > MAX_EVENTS:
-        raise InvalidRequest(f"The batch has {len(body.events)} events; send at most {MAX_EVENTS}.")
-    if count_members(call.body_bytes, MAX_MEMBERS) > MAX_MEMBERS:
-        raise InvalidRequest(f"The batch has over {MAX_MEMBERS:,} members; send a smaller one.")
-    checked = [_check(item) for item in body.events]
+    text = await call.body()
+    if len(text) > IN_THREAD_BYTES:
+        project_id, checked = await asyncio.to_thread(_read, text)
+    else:
+        project_id, checked = _read(text)
     operation = SendBatch(
         actor=call.credential.actor,
-        project_id=await call.project(body.project_id),
+        project_id=await call.project(project_id),
         entropy=call.entropy(),
         events=tuple(event for event in checked if isinstance(event, BatchEvent)),
     )
@@ -59,8 +63,21 @@ async def send_batch(call: Call) -> Reply:
     outcome = await idempotency.perform(call, operation, keep)
     if isinstance(outcome, Replayed):
         return await _replay(call, outcome)
-    results = [await _result(call, each) for each in _merge(checked, outcome)]
-    return 200, encode(messages.BatchResult(results=results))
+    results = _Results(call)
+    for each in _merge(checked, outcome):
+        await results.add(each)
+    return results.reply()
+
+
+def _read(text: bytes) -> tuple[str | None, list[BatchEvent | Refusal]]:
+    """The project that the body names, and its items, checked. Megabytes take long enough to be read
+    on a thread: meanwhile the event loop answers others."""
+    body = bodies.parse(text, bodies.BATCH)
+    if len(body.events) > MAX_EVENTS:
+        raise InvalidRequest(f"The batch has {len(body.events)} events; send at most {MAX_EVENTS}.")
+    if count_members(text, MAX_MEMBERS) > MAX_MEMBERS:
+        raise InvalidRequest(f"The batch has over {MAX_MEMBERS:,} members; send a smaller one.")
+    return body.project_id, [_check(item) for item in body.events]
 
 
 def _check(item: bodies.BatchItemBody) -> BatchEvent | Refusal:
@@ -83,11 +100,42 @@ def _merge(checked: list[BatchEvent | Refusal], outcomes: tuple[Outcome, ...]) -
     return [next(coming) if isinstance(each, BatchEvent) else each for each in checked]
 
 
-async def _result(call: Call, outcome: Outcome) -> messages.BatchItemResult:
-    if isinstance(outcome, TriggerOutcome):
-        shown = await replies.trigger_message(call.service, outcome.trigger)
-        return messages.BatchItemResult(status=outcome.status, trigger=shown)
-    return _without_trigger(outcome)
+class _Results:
+    """The results of a reply, in order. Beyond MAX_TRIGGERS_BYTES the payloads and schemas of the
+    remaining triggers are left out, and not even loaded: a thousand of them could be a gigabyte."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._results: list[Any] = []
+        self._bytes = 0
+        self._left_out = False
+
+    async def add(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, TriggerOutcome):
+            self._results.append(_without_trigger(outcome))
+            return
+        shown = render.trigger(outcome.trigger._replace(request_payload=None, response_payload=None))
+        if not self._left_out:
+            whole = await replies.trigger_message(self._call.service, outcome.trigger)
+            self._bytes += sum(len(bytes(payload)) for payload in _payloads(whole))
+            self._left_out = self._bytes > MAX_TRIGGERS_BYTES
+            shown = shown if self._left_out else whole
+        self._results.append(messages.BatchItemResult(status=outcome.status, trigger=shown))
+
+    def add_kept(self, result: Any) -> None:
+        """A result that an Idempotency-Key has kept as it was."""
+        self._results.append(result)
+
+    def reply(self) -> Reply:
+        return 200, encode(
+            messages.BatchResult(results=self._results, payloads_left_out=self._left_out or None)
+        )
+
+
+def _payloads(shown: messages.Trigger) -> list[msgspec.Raw]:
+    """What of a trigger may be large."""
+    fields = (shown.request_payload, shown.response_payload, shown.expected_schema)
+    return [field for field in fields if isinstance(field, msgspec.Raw)]
 
 
 def _without_trigger(outcome: HeldOutcome | NarrowsError) -> messages.BatchItemResult:
@@ -108,10 +156,10 @@ def _kept(outcome: Outcome) -> _KeptItem:
 async def _replay(call: Call, outcome: Replayed) -> Reply:
     """Triggers are rendered again; one that was purged since then is 404 in its place."""
     record = outcome.record
-    results: list[Any] = []
+    results = _Results(call)
     for item in msgspec.json.decode(record.reply or "[]", type=list[_KeptItem]):
         if item.trigger_id is None:
-            results.append(item.result)
+            results.add_kept(item.result)
             continue
         again: Outcome
         try:
@@ -121,6 +169,6 @@ async def _replay(call: Call, outcome: Replayed) -> Reply:
             again = TriggerOutcome(found, item.status)
         except NotFound as error:
             again = error
-        results.append(await _result(call, again))
+        await results.add(again)
     call.extra_headers.append(idempotency.REPLAYED)
-    return 200, encode(messages.BatchResult(results=results))
+    return results.reply()

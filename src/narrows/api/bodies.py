@@ -53,7 +53,11 @@ ROTATE_API_KEY = Decoder(messages.RotateApiKeyRequest)
 
 async def decode(call: Call, decoder: Decoder[Body]) -> Body:
     """The body as its message; an empty one counts as `{}`, so that optional fields may all be left out."""
-    body = await call.body()
+    return parse(await call.body(), decoder)
+
+
+def parse(body: bytes, decoder: Decoder[Body]) -> Body:
+    """The same of a body that has been read."""
     if b"\\u" in body:
         check_escapes(body, "request body")
     try:

@@ -142,6 +142,7 @@ class BatchItemResult(Message, kw_only=True):
 
 class BatchResult(Message, kw_only=True):
     results: list[BatchItemResult]
+    payloads_left_out: bool | None = None
 
 
 class CallbackUrl(Message, kw_only=True):
