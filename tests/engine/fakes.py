@@ -13,6 +13,7 @@ from narrows.engine.feed import Feed
 from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import DueHeldEvents, DueTriggers, ReadMark
+from narrows.operations.reads.retention import SurplusUnmatched
 from narrows.operations.retention import PruneRows, PruneTriggers
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
@@ -85,6 +86,8 @@ class FakeService:
         if isinstance(read, DueTriggers):
             rows = sorted((each.expires_at, PROJECT, each.id) for each in self.waiting.values())
             return [row for row in rows if row > tuple(read.after) and row[0] <= read.until][: read.limit]
+        if isinstance(read, SurplusUnmatched):
+            return []
         assert isinstance(read, DueHeldEvents)
         return sorted((until, PROJECT, held_id) for held_id, until in self.held.items())[: read.limit]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from narrows.core.records import UnmatchedEvent
-from narrows.engine import held, prune
+from narrows.engine import held, prune, unmatched
 from narrows.engine.held import ExpireHeldEventsRole
+from narrows.engine.loop import Engine
 from narrows.engine.prune import DAY_US, PERIOD_US, PruneRole
 from narrows.engine.roles import all_roles
 from narrows.engine.unmatched import PAUSE_US, UnmatchedBuffer, WriteUnmatchedRole
@@ -100,6 +102,35 @@ async def test_unmatched_events_are_written_about_once_a_second(service: Any) ->
     assert await role.round() is None
     (operation,) = service.performed
     assert operation.events == (event(1), event(2))
+
+
+async def test_a_stop_writes_what_has_gathered(service: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unmatched, "EVENTS_AN_OPERATION", 2)
+    buffer = UnmatchedBuffer()
+    engine = Engine(service, (WriteUnmatchedRole(service, buffer),))
+    engine.start()
+    await asyncio.sleep(0)
+    for number in range(5):
+        buffer.add(event(number))
+    await engine.stop()
+    assert len(buffer) == 0
+    written = [each for operation in service.performed for each in operation.events]
+    assert written == [event(number) for number in range(5)]
+
+
+async def test_a_store_that_refuses_does_not_keep_the_engine_from_stopping(service: Any) -> None:
+    buffer = UnmatchedBuffer()
+    engine = Engine(service, (WriteUnmatchedRole(service, buffer),))
+    engine.start()
+    await asyncio.sleep(0)
+    buffer.add(event(1))
+
+    def full(operation: Any) -> None:
+        raise Unavailable("The disk is full.")
+
+    service.refuse = full
+    await engine.stop()
+    assert len(buffer) == 1
 
 
 def test_the_buffer_is_bounded_and_counts_what_it_drops() -> None:

@@ -47,6 +47,10 @@ class Role(ABC):
     async def round(self) -> int | None:
         """Do one bounded round of work; return when the next is due, None if only when woken."""
 
+    async def at_stop(self) -> None:
+        """Write what only this process knows, after the last round."""
+        return
+
     def wakes(self, committed: Committed) -> int | None:
         """Note what a commit brings, called for each, in order; return its earliest due time."""
         return None
@@ -157,9 +161,17 @@ class Engine:
                 log.warning("%s did not end within %d s and is cut off", task.get_name(), STOP_SECS)
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._last_words()
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+
+    async def _last_words(self) -> None:
+        for role in self.roles:
+            try:
+                await asyncio.wait_for(role.at_stop(), STOP_SECS)
+            except Exception as error:  # noqa: BLE001 - a stop goes on to its end
+                log.warning("the role %s could not end in order: %s", role.name, error)
 
     def stats(self) -> tuple[RoleStats, ...]:
         return tuple(runner.stats for runner in self._runners)

@@ -1,8 +1,9 @@
 """Events that arrived and settled nothing: a bounded buffer in memory, and the role that writes it.
 
 A send must not pay for being remembered, so the service only adds to the buffer; about a second
-later the role writes what has gathered. What does not fit is dropped and counted, and what is in
-the buffer when the process dies is gone: this is help for people, no promise hangs on it.
+later the role writes what has gathered, and a graceful stop writes the rest. What does not fit is
+dropped and counted, of each project the newest 10,000 are kept, and what is in the buffer when the
+process dies is gone: this is help for people, no promise hangs on it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 from narrows.core.records import UnmatchedEvent
 from narrows.engine.loop import Role
 from narrows.operations.events import RecordUnmatched
+from narrows.operations.purge import DeleteRows
+from narrows.operations.reads.retention import SurplusUnmatched
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 CAPACITY: Final = 2_000
 EVENTS_AN_OPERATION: Final = 500
 PAUSE_US: Final = 1_000_000
+KEPT_PER_PROJECT: Final = 10_000
+SURPLUS_AN_OPERATION: Final = 2 * EVENTS_AN_OPERATION
 
 
 class UnmatchedBuffer:
@@ -65,19 +70,30 @@ class UnmatchedBuffer:
 
 
 class WriteUnmatchedRole(Role):
-    """Writes the buffer about once a second, while there is something in it."""
+    """Writes the buffer about once a second, while there is something in it, and at the stop; keeps the
+    newest of each project."""
 
     name = "write unmatched"
 
     def __init__(self, service: Service, buffer: UnmatchedBuffer) -> None:
         self._service = service
         self._buffer = buffer
+        self._too_many: set[str] = set()
         buffer.on_first = self._on_first
 
     def _on_first(self) -> None:
         self.nudge(self._service.clock.now() + PAUSE_US)
 
     async def round(self) -> int | None:
+        events = await self._write()
+        surplus = await self._delete_surplus({event.project_id for event in events})
+        return self._service.clock.now() + PAUSE_US if len(self._buffer) or surplus else None
+
+    async def at_stop(self) -> None:
+        while len(self._buffer):
+            await self._write()
+
+    async def _write(self) -> tuple[UnmatchedEvent, ...]:
         events = self._buffer.take(EVENTS_AN_OPERATION)
         if events:
             try:
@@ -85,4 +101,18 @@ class WriteUnmatchedRole(Role):
             except BaseException:
                 self._buffer.put_back(events)
                 raise
-        return self._service.clock.now() + PAUSE_US if len(self._buffer) else None
+        return events
+
+    async def _delete_surplus(self, projects: set[str]) -> bool:
+        """Keep the newest of each project that was written to; answers whether there is more to do.
+        Twice as many go in a round as come, so that a table that is too long becomes short again."""
+        self._too_many |= projects
+        for project_id in sorted(self._too_many):
+            read = SurplusUnmatched(project_id=project_id, kept=KEPT_PER_PROJECT, limit=SURPLUS_AN_OPERATION)
+            keys = await self._service.read(read)
+            if keys:
+                operation = DeleteRows(table="unmatched_events", keys=tuple(map(tuple, keys)), before=0)
+                await self._service.perform(operation)
+            if len(keys) < SURPLUS_AN_OPERATION:
+                self._too_many.discard(project_id)
+        return bool(self._too_many)

@@ -58,6 +58,20 @@ class CountSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class SurplusUnmatched:
+    """The keys of a project's unmatched events beyond the newest `kept`, up to `limit` of them."""
+
+    project_id: str
+    kept: int
+    limit: int
+
+    async def run(self, reader: Reader) -> list[Row]:
+        return await reader.rows(
+            "surplus_unmatched_events", project_id=self.project_id, kept=self.kept, most=self.limit
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class OldRows:
     """The keys of rows of an append-only table from before a moment: `facts`, `unmatched_events`
     (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""

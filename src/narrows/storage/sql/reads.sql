@@ -301,6 +301,13 @@ cross join unmatched_events as u
 where u.project_id = p.id and u.id < :before_id
 limit :most
 
+-- name: surplus_unmatched_events
+-- What lies beyond a project's newest :kept, the oldest last.
+select u.project_id, u.id from unmatched_events as u
+where u.project_id = :project_id
+order by u.id desc
+limit :most offset :kept
+
 -- name: old_idempotency_records
 select r.scope_hash from idempotency_records as r
 where r.created_at < :before
