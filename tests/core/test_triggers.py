@@ -16,7 +16,7 @@ SECOND = 1_000_000
 
 
 def _wait(timeout_secs: int = 60) -> Trigger:
-    return rules.client_wait(
+    return rules.new_wait(
         project_id="p",
         trigger_id="t",
         event_key="k",

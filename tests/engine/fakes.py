@@ -8,7 +8,7 @@ from typing import Any
 
 from narrows.core.records import HeldEvent, Trigger
 from narrows.core.states import HeldStatus
-from narrows.core.triggers import cancel, client_wait
+from narrows.core.triggers import cancel, new_wait
 from narrows.engine.feed import Feed
 from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.purge import SetMark
@@ -48,7 +48,7 @@ class FakeService:
 
     def open(self, number: int, *, due: int, silently: bool = False) -> Trigger:
         """Open a wait that is due at `due`; with `silently` the feed loses the news."""
-        trigger = client_wait(
+        trigger = new_wait(
             project_id=PROJECT, trigger_id=f"{number:06}", event_key=f"k{number}", ordinal=1,
             timeout_secs=1, now=self.clock.now(), opened_by="dev",
         )._replace(expires_at=due)  # fmt: skip

@@ -12,7 +12,7 @@ import apsw
 from narrows.core.ids import make_id
 from narrows.core.records import NEVER, Fact, HeldEvent, Trigger, UnmatchedEvent
 from narrows.core.states import HeldStatus
-from narrows.core.triggers import client_wait
+from narrows.core.triggers import new_wait
 from narrows.storage import sqlite
 from narrows.storage.backend import Row, run_now
 from narrows.storage.statements import for_sqlite
@@ -101,7 +101,7 @@ class Reads:
 
 
 def make_trigger(trigger_id: str, event_key: str, at: int = NOW, **changes: Any) -> Trigger:
-    wait = client_wait(
+    wait = new_wait(
         project_id="p",
         trigger_id=trigger_id,
         event_key=event_key,

@@ -16,7 +16,7 @@ from narrows.storage.transaction import Limits, Transaction
 def test_a_sleep_or_an_approval_takes_no_event_not_even_an_equal_one(
     kind: TriggerType, status: TriggerStatus
 ) -> None:
-    wait = rules.client_wait(
+    wait = rules.new_wait(
         project_id="p", trigger_id="t", event_key="k", ordinal=1, timeout_secs=0, now=1, opened_by="dev"
     )
     wait = wait._replace(trigger_type=kind)

@@ -39,10 +39,13 @@ async def _story(bench: Bench, disk: Disk, number: int) -> None:
 
 
 async def _record(folder: Path, disk: Disk) -> dict[str, bytes]:
-    """Run the workload under constant checkpoints; answers the files as they stood before it."""
+    """Run the workload under constant checkpoints; answers the files as they stood before it. None runs
+    until both have been read, or they would be of two moments."""
+    checkpoint._PASSIVE_PAGES = 1 << 30
     async with opened(SqliteBackend(folder)) as bench:
         start = {file: _bytes(folder, file) for file in ("db", "wal")}
         disk.events.clear()
+        checkpoint._PASSIVE_PAGES = 20
         numbers = iter(range(WAITS))
 
         async def worker() -> None:
@@ -62,7 +65,6 @@ def _bytes(folder: Path, file: str) -> bytes:
 
 def power_cuts(folder: Path, cuts: int, seed: int, *, lying: bool = False) -> dict[str, Any]:
     """`lying`: the disk says that it has synced and has not; then something must be lost."""
-    checkpoint._PASSIVE_PAGES = 20
     checkpoint._PAUSE_SECS = 0.001
     checkpoint._RESTART_BYTES = 1 << 19
     disk = Disk()

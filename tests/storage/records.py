@@ -42,7 +42,7 @@ class SaveRecords:
 
     def _open(self, tx: Transaction) -> Trigger:
         assert self.event_key is not None
-        trigger = rules.client_wait(
+        trigger = rules.new_wait(
             project_id=PROJECT,
             trigger_id=tx.new_id(1),
             event_key=self.event_key,

@@ -26,7 +26,7 @@ from narrows.operations.base import DEV
 from narrows.operations.triggers import OpenTrigger
 from narrows.storage import checkpoint, sqlite
 from narrows.storage.backend import run_now
-from narrows.storage.lookups import Touch
+from narrows.storage.lookups import Touch, TriggerTag
 from narrows.storage.transaction import Limits, Transaction
 from narrows.storage.verify import verify
 from narrows.storage.writer import Outcome, Ticket, Writer
@@ -95,6 +95,11 @@ def _saving(project_id: str, then: BaseException | None = None) -> Step:
         return project_id
 
     return Step(does=does)
+
+
+def _tagging() -> Step:
+    """Saves a row that it has not asked for."""
+    return Step(does=lambda tx: tx.save(TriggerTag("default", "name", "value", "an id")))
 
 
 # ---- the queue -------------------------------------------------------------------------------
@@ -227,8 +232,8 @@ def test_a_constraint_that_fails_is_tried_again_and_then_one_at_a_time(
     inline: Inline, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two that saw no row insert the same one: an operation that named too few touches."""
-    blind = _saving("default")
-    outcomes = inline.execute(_opening("a"), blind, _opening("b"))
+    inline.execute(_tagging())
+    outcomes = inline.execute(_opening("a"), _tagging(), _opening("b"))
     assert [outcome.error is None for outcome in outcomes] == [True, False, True]
     assert isinstance(outcomes[1].error, Unavailable)
     assert inline.count("triggers") == 2

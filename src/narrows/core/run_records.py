@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from narrows.core.states import DeliveryKind, DeliveryStatus, GroupMode, MessageKind, OnEnd, RunCall, RunStatus
+from narrows.core.states import (
+    DeliveryKind,
+    DeliveryStatus,
+    GroupMode,
+    MessageKind,
+    OnEnd,
+    RunCall,
+    RunStatus,
+)
 
 
 class Job(NamedTuple):

@@ -25,7 +25,7 @@ def expiry(now: int, timeout_secs: int) -> int:
     return now + timeout_secs * 1_000_000 if timeout_secs else NEVER
 
 
-def client_wait(
+def new_wait(
     *,
     project_id: str,
     trigger_id: str,
@@ -34,23 +34,28 @@ def client_wait(
     timeout_secs: int,
     now: int,
     opened_by: str,
+    trigger_type: TriggerType = TriggerType.EVENT,
+    run_id: str | None = None,
+    root_id: str | None = None,
+    wait_group_id: str | None = None,
 ) -> Trigger:
-    """A fresh wait that a client opened for itself: its own root, waiting."""
+    """A fresh wait: of the run `run_id` in its wait group, or without one of a client, which is its
+    own root."""
     return Trigger(
         project_id=project_id,
         id=trigger_id,
         event_key=event_key,
         ordinal=ordinal,
         version=1,
-        trigger_type=TriggerType.EVENT,
+        trigger_type=trigger_type,
         source_type=SourceType.JOB_RUN,
         status=TriggerStatus.WAITING,
-        root_id=None,
-        wait_group_id=None,
+        root_id=root_id,
+        wait_group_id=wait_group_id,
         workflow_run_id=None,
         workflow_step_run_id=None,
-        job_run_id=None,
-        waiter="client",
+        job_run_id=run_id,
+        waiter="client" if run_id is None else None,
         name=None,
         tags=None,
         request_payload=None,
@@ -99,6 +104,15 @@ def time_out(trigger: Trigger, now: int) -> Trigger:
         settled_at=max(now, trigger.expires_at),
         error=f"no event within {trigger.timeout_secs} s",
     )
+
+
+def come_due(trigger: Trigger, now: int) -> tuple[Trigger, FactKind]:
+    """What its time brings: a sleep has elapsed, and is received without a payload; any other wait has
+    timed out."""
+    if trigger.trigger_type != TriggerType.SLEEP:
+        return time_out(trigger, now), FactKind.TRIGGER_TIMED_OUT
+    elapsed = receive(trigger, None, None, "engine", max(now, trigger.expires_at))
+    return elapsed, FactKind.TRIGGER_RECEIVED
 
 
 def cancel(trigger: Trigger, reason: str, now: int) -> Trigger:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from narrows.core import triggers as rules
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.records import CallbackUrl, HeldEvent, Trigger
-from narrows.core.states import FactKind, HeldStatus, TriggerStatus
+from narrows.core.states import FactKind, HeldStatus, TriggerStatus, TriggerType
 from narrows.errors import Conflict, LimitReached, NotFound
 from narrows.operations.base import (
     AnsweredOperation,
@@ -96,7 +96,7 @@ class OpenTrigger(AnsweredOperation):
         return None
 
     def _open(self, tx: Transaction, ordinal: int) -> Trigger:
-        trigger = rules.client_wait(
+        trigger = rules.new_wait(
             project_id=self.project_id,
             trigger_id=tx.new_id(self.entropy),
             event_key=self.event_key,
@@ -208,7 +208,7 @@ class CreateCallbackUrl(ProjectOperation):
 class ExpireTriggers:
     """Time out what is due among `ids` (project_id, trigger_id). Every transaction times out the
     overdue triggers that it loads before any operation looks, so that touching them is all there
-    is to do; answers how many of them are timed out now."""
+    is to do; answers how many of them its time has settled now."""
 
     background: ClassVar[bool] = True
 
@@ -224,7 +224,12 @@ class ExpireTriggers:
 
     def apply(self, tx: Transaction) -> int:
         found = (tx.trigger(*key) for key in self.ids)
-        return sum(1 for trigger in found if trigger and trigger.status == TriggerStatus.TIMED_OUT)
+        return sum(1 for trigger in found if trigger and _its_time_settled(trigger))
+
+
+def _its_time_settled(trigger: Trigger) -> bool:
+    is_sleep = trigger.trigger_type == TriggerType.SLEEP
+    return trigger.status == (TriggerStatus.RECEIVED if is_sleep else TriggerStatus.TIMED_OUT)
 
 
 def find(tx: Transaction, project_id: str, event_key: str | None, trigger_id: str | None) -> Trigger:

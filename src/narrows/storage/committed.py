@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from narrows.core.records import ApiKey, Fact, HeldEvent, Trigger
+from narrows.core.run_records import Delivery, Job, Message, Run
 
 
 class Committed(NamedTuple):
@@ -18,3 +19,7 @@ class Committed(NamedTuple):
     operations: int
     now: int
     commit_secs: float
+    jobs: tuple[Job, ...] = ()
+    runs: tuple[Run, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+    messages: tuple[Message, ...] = ()

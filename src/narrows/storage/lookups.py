@@ -24,6 +24,7 @@ from narrows.core.records import (
     Trigger,
     UnmatchedEvent,
 )
+from narrows.core.run_records import Delivery, Job, Message, Run, RunAnswer, RunCounters, WaitGroup
 
 #: (lookup name, *key)
 Touch = tuple[str, ...]
@@ -44,10 +45,19 @@ LOOKUPS: dict[str, type[Any]] = {
     "idempotency_by_scope": IdempotencyRecord,
     "roots_by_id": Root,
     "counters_by_project": Counters,
+    "jobs_by_id": Job,
+    "jobs_by_slug": Job,
+    "runs_by_id": Run,
+    "queued_runs_by_job": Run,
+    "run_counters_by_job": RunCounters,
+    "wait_groups_by_id": WaitGroup,
+    "run_answers_by_dispatch": RunAnswer,
+    "deliveries_by_id": Delivery,
+    "messages_by_id": Message,
 }
 
 #: What is counted and not a record that could be written; with how many columns name it.
-TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2}
+TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2, RunCounters: 2}
 
 
 class Mark(NamedTuple):
@@ -123,12 +133,88 @@ def _update_idempotency(old: IdempotencyRecord, new: IdempotencyRecord) -> tuple
     return "update_idempotency_records", (new.scope_hash, *new[2:])
 
 
+def _update_root(old: Root, new: Root) -> tuple[str, tuple[Any, ...]]:
+    return "end_roots", (new.project_id, new.id, new.ended_at)
+
+
+def _update_job(old: Job, new: Job) -> tuple[str, tuple[Any, ...]]:
+    return "update_jobs", (
+        new.project_id,
+        new.id,
+        new.slug,
+        new.name,
+        new.description,
+        new.endpoint_url,
+        new.timeout_secs,
+        new.max_attempts,
+        new.max_concurrency,
+        new.tags,
+        new.signing_secrets,
+        new.version,
+        new.updated_at,
+        new.deleted_at,
+    )
+
+
+def _update_run(old: Run, new: Run) -> tuple[str, tuple[Any, ...]]:
+    """A renewed lease changes the due time alone, and no version."""
+    if new.version == old.version:
+        return "renew_runs", (new.project_id, new.id, new.due_at)
+    return "update_runs", (
+        new.project_id,
+        new.id,
+        new.version,
+        new.status,
+        new.attempt,
+        new.dispatch,
+        None if new.result_id else new.result,
+        new.result_id,
+        None if new.state_id else new.state,
+        new.state_id,
+        new.error,
+        new.progress,
+        new.holder,
+        new.wait_group_id,
+        new.due_at,
+        new.dispatched_at,
+        new.finished_at,
+        new.last_fact_id,
+    )
+
+
+def _update_message(old: Message, new: Message) -> tuple[str, tuple[Any, ...]]:
+    return "update_messages", (new.project_id, new.id, new.cursor)
+
+
+def _update_delivery(old: Delivery, new: Delivery) -> tuple[str, tuple[Any, ...]]:
+    return "update_deliveries", (
+        new.project_id,
+        new.id,
+        new.status,
+        new.attempts,
+        new.last_status,
+        new.error,
+        new.due_at,
+        new.finished_at,
+    )
+
+
+def _update_project(old: Project, new: Project) -> tuple[str, tuple[Any, ...]]:
+    return "update_projects", (new.id, new.signing_secrets)
+
+
 #: In the order in which a flush writes them.
 TABLES: dict[type[Any], Table] = {
-    Project: Table(lambda record: (record.id,), "insert_projects"),
+    Project: Table(lambda record: (record.id,), "insert_projects", _update_project),
     ApiKey: Table(lambda record: (record.id,), "insert_api_keys", _update_api_key),
-    Root: Table(_project_and_id, "insert_roots"),
+    Job: Table(_project_and_id, "insert_jobs", _update_job),
+    Root: Table(_project_and_id, "insert_roots", _update_root, "delete_roots"),
     Payload: Table(_project_and_id, "insert_payloads"),
+    Run: Table(_project_and_id, "insert_runs", _update_run, "delete_runs"),
+    WaitGroup: Table(_project_and_id, "insert_wait_groups", None, "delete_wait_groups"),
+    RunAnswer: Table(
+        lambda record: (record.project_id, record.run_id, str(record.dispatch)), "insert_run_answers"
+    ),
     Trigger: Table(_project_and_id, "insert_triggers", _update_trigger, "delete_triggers"),
     TriggerTag: Table(tuple, "insert_trigger_tags"),
     HeldEvent: Table(_project_and_id, "insert_held_events", _deliver, "delete_held_events"),
@@ -138,6 +224,8 @@ TABLES: dict[type[Any], Table] = {
         lambda record: (record.scope_hash,), "insert_idempotency_records", _update_idempotency
     ),
     UnmatchedEvent: Table(_project_and_id, "insert_unmatched_events"),
+    Delivery: Table(_project_and_id, "insert_deliveries", _update_delivery, "delete_deliveries"),
+    Message: Table(_project_and_id, "insert_messages", _update_message, "delete_messages"),
     Fact: Table(_project_and_id, "insert_facts"),
     Mark: Table(lambda record: (record.name,), "set_marks"),
 }

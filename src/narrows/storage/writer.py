@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from narrows.clock import Clock
 from narrows.core.records import ApiKey, HeldEvent, Trigger
+from narrows.core.run_records import Delivery, Job, Message, Run
 from narrows.errors import (
     InternalError,
     InvariantViolated,
@@ -302,6 +303,10 @@ def _committed(tx: Transaction, operations: int, commit_secs: float) -> Committe
         operations=operations,
         now=tx.now,
         commit_secs=commit_secs,
+        jobs=tx.changed(Job),
+        runs=tx.changed(Run),
+        deliveries=tx.changed(Delivery),
+        messages=tx.changed(Message),
     )
 
 

@@ -90,21 +90,14 @@ create table run_counters (
   primary key (project_id, job_id, writer)
 ) without rowid;
 
--- Nothing has ever been written to the first shape of this table.
-drop table wait_groups;
-create table wait_groups (
-  project_id text not null,
-  id text not null,
-  root_id text not null,
-  run_id text not null,
-  mode text not null check (mode in ('any', 'all', 'count')),
-  needed integer not null,
-  trigger_ids text not null,
-  on_timeout text not null check (on_timeout in ('end', 'resume')),
-  on_cancel text not null check (on_cancel in ('end', 'resume')),
-  created_at integer not null,
-  primary key (project_id, id)
-) without rowid;
+-- Who waits for the group, and what it does when the wait ends without the event.
+alter table wait_groups add column run_id text not null default '';
+alter table wait_groups add column trigger_ids text not null default '[]';
+alter table wait_groups add column on_timeout text not null default 'end'
+  check (on_timeout in ('end', 'resume'));
+alter table wait_groups add column on_cancel text not null default 'end'
+  check (on_cancel in ('end', 'resume'));
+alter table wait_groups add column created_at integer not null default 0;
 
 -- The first answer to the call that ended a dispatch.
 create table run_answers (

@@ -9,6 +9,11 @@ insert into projects (id, name, created_at, signing_secrets)
 select id, name, created_at, signing_secrets
 from @input(id text, name text, created_at integer, signing_secrets text)
 
+-- name: update_projects
+update projects set signing_secrets = i.signing_secrets
+from @input(id text, signing_secrets text) as i
+where projects.id = i.id
+
 -- name: api_keys_by_id
 select k.id, k.project_id, k.name, k.scopes, k.secret_hash, k.created_at, k.expires_at,
   k.revoked_at, k.created_by, k.replaced_by

@@ -1,0 +1,24 @@
+"""When a failed attempt is tried again: exponential backoff with jitter. Pure: the random bits are
+the operation's."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FIRST_PAUSE_SECS: Final = 1
+LONGEST_PAUSE_SECS: Final = 300
+#: A `Retry-After` beyond this is cut: a mistaken header must not park a run for a year.
+LONGEST_RETRY_AFTER_SECS: Final = 3_600
+
+
+def pause_us(attempt: int, entropy: int, retry_after_secs: int | None = None) -> int:
+    """Microseconds until the attempt after number `attempt` (from 1).
+
+    `min(300 s, 1 s * 2^(attempt-1))`, of which a random half to whole is taken ("equal jitter": AWS
+    Architecture Blog, "Exponential Backoff And Jitter"), so that what failed together does not come
+    back together. What the endpoint asked for by Retry-After counts where it is longer.
+    """
+    whole = min(LONGEST_PAUSE_SECS, FIRST_PAUSE_SECS << min(attempt - 1, 30)) * 1_000_000
+    jittered = whole // 2 + entropy % (whole // 2 + 1)
+    asked = min(retry_after_secs or 0, LONGEST_RETRY_AFTER_SECS) * 1_000_000
+    return max(jittered, asked)

@@ -1,0 +1,95 @@
+"""What follows in the same commit when a trigger or a run changes: the waiter of a settled trigger goes on
+or ends, its other triggers are closed, webhooks are due, a root ends with its run.
+
+It asks the pure rules (`core.waits`) and saves what they answer. It is here, and not in the operations,
+because it must happen in whatever way a trigger is settled: by an event, by the clock, by a cancel.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from narrows.core import triggers as rules
+from narrows.core import waits
+from narrows.core.records import Root, Trigger
+from narrows.core.run_records import Delivery, Run, WaitGroup
+from narrows.core.states import ENDED, DeliveryKind, DeliveryStatus, FactKind
+
+if TYPE_CHECKING:
+    from narrows.storage.transaction import Transaction
+
+_NOTIFIED = {
+    FactKind.TRIGGER_OPENED: DeliveryKind.TRIGGER_OPENED,
+    FactKind.TRIGGER_RECEIVED: DeliveryKind.TRIGGER_SETTLED,
+    FactKind.TRIGGER_TIMED_OUT: DeliveryKind.TRIGGER_SETTLED,
+    FactKind.TRIGGER_CANCELED: DeliveryKind.TRIGGER_SETTLED,
+}
+
+
+def notify(tx: Transaction, trigger: Trigger, happened: FactKind, entropy: int) -> Trigger:
+    """Make the delivery that tells the trigger's `notify_url` of it, due at once."""
+    kind = _NOTIFIED.get(happened)
+    if trigger.notify_url is None or kind is None:
+        return trigger
+    tx.save(
+        Delivery(
+            project_id=trigger.project_id,
+            id=tx.new_id(entropy),
+            trigger_id=trigger.id,
+            kind=kind,
+            url=trigger.notify_url,
+            status=DeliveryStatus.PENDING,
+            attempts=0,
+            last_status=None,
+            error=None,
+            created_at=tx.now,
+            due_at=tx.now,
+            finished_at=None,
+        )
+    )
+    return trigger._replace(notify_status=DeliveryStatus.PENDING)
+
+
+def group_triggers(tx: Transaction, group: WaitGroup) -> list[Trigger]:
+    """The triggers of a loaded group, in the order in which they were asked for."""
+    found = (tx.trigger(group.project_id, each) for each in json.loads(group.trigger_ids))
+    return [trigger for trigger in found if trigger is not None]
+
+
+def follow(tx: Transaction, settled: Trigger, actor: str, entropy: int) -> None:
+    """The waiter of a trigger that has just been settled: it goes on, ends, or waits on."""
+    if settled.wait_group_id is None:
+        return
+    group = tx.wait_group(settled.project_id, settled.wait_group_id)
+    run = None if group is None else tx.run(group.project_id, group.run_id)
+    if group is None or run is None:
+        return
+    advance = waits.advance(run, group, group_triggers(tx, group), settled, tx.now)
+    if advance is not None:
+        detail = json.dumps({"trigger_id": settled.id}, separators=(",", ":"))
+        tx.advance_run(advance.run, advance.kind, actor, entropy, detail)
+        close(tx, advance.losers, waits.WAIT_IS_OVER, actor, entropy)
+
+
+def close(
+    tx: Transaction, triggers: list[Trigger] | tuple[Trigger, ...], reason: str, actor: str, entropy: int
+) -> None:
+    """Cancel triggers that nobody waits for any more."""
+    for trigger in triggers:
+        tx.advance(rules.cancel(trigger, reason, tx.now), FactKind.TRIGGER_CANCELED, actor, entropy)
+
+
+def end_root(tx: Transaction, run: Run) -> None:
+    """With its run a root ends: from now on retention may take its triggers."""
+    if run.status not in ENDED or run.root_id != run.id:
+        return
+    root = tx.root(run.project_id, run.id)
+    if root is not None:
+        tx.save(root._replace(ended_at=tx.now))
+
+
+def begin_root(tx: Transaction, run: Run) -> None:
+    """A run gets a root row with its first wait: one that never waits has nothing to keep."""
+    if tx.root(run.project_id, run.root_id) is None:
+        tx.save(Root(run.project_id, run.root_id, "run", run.created_at, None))

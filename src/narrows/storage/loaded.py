@@ -1,0 +1,227 @@
+"""What a unit of work has loaded: the records of a batch, found by identity and by the keys that
+operations use, and what they lead to. Operations see one another's changes here, in order. It writes
+nothing (`transaction.py`) and knows no rule.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from narrows.core.records import (
+    ApiKey,
+    CallbackUrl,
+    Counters,
+    HeldEvent,
+    HeldTally,
+    IdempotencyRecord,
+    Project,
+    Root,
+    StreamToken,
+    Trigger,
+)
+from narrows.core.run_records import Delivery, Job, Message, Run, RunAnswer, RunCounters, WaitGroup
+from narrows.core.states import HeldStatus, RunStatus, TriggerStatus
+from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, Touch
+from narrows.storage.statistics import Statistics
+
+R = TypeVar("R")
+
+
+class Loaded:
+    """The records at hand. `wall` is the wall clock in microseconds."""
+
+    def __init__(self, wall: int) -> None:
+        self.wall = wall
+        self._statistics = Statistics()
+        self._records: dict[type[Any], dict[tuple[str, ...], Any]] = defaultdict(dict)
+        self._stored: dict[type[Any], dict[tuple[str, ...], Any]] = defaultdict(dict)
+        self._newest: dict[tuple[str, str], str] = {}
+        self._held: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._event_ids: dict[tuple[str, str, str], str] = {}
+        self._slugs: dict[tuple[str, str], str] = {}
+        self._asked: set[Touch] = set()
+
+    # ---- loading ---------------------------------------------------------------------------
+
+    def missing(self, touches: Iterable[Touch]) -> dict[str, list[tuple[str, ...]]]:
+        """Which lookups still have to be asked of the backend, by statement, keys sorted."""
+        wanted: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for touch in touches:
+            if touch not in self._asked:
+                self._asked.add(touch)
+                wanted[touch[0]].append(touch[1:])
+        return {name: sorted(keys) for name, keys in wanted.items()}
+
+    def loaded(self, lookup: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take what the backend found."""
+        record_class = LOOKUPS[lookup]
+        if (named_by := TALLIES.get(record_class)) is not None:
+            for row in rows:
+                self._records[record_class][row[:named_by]] = record_class(*row)
+            return
+        identity = TABLES[record_class].identity
+        for row in rows:
+            record = record_class(*row)
+            key = identity(record)
+            if key not in self._records[record_class]:
+                self._records[record_class][key] = self._stored[record_class][key] = record
+            self._index(record, lookup)
+
+    def links(self) -> Iterator[Touch]:
+        """What the loaded records lead to and every operation on them may need."""
+        for event in self._records[HeldEvent].values():
+            if event.trigger_id is not None:
+                yield ("triggers_by_id", event.project_id, event.trigger_id)
+        for url in self._records[CallbackUrl].values():
+            yield ("triggers_by_id", url.project_id, url.trigger_id)
+        for token in self._records[StreamToken].values():
+            if token.api_key_id is not None:
+                yield ("api_keys_by_id", token.api_key_id)
+        for job in self._records[Job].values():
+            if job.max_concurrency is not None:
+                yield ("run_counters_by_job", job.project_id, job.id)
+        yield from self._waiters()
+
+    def _waiters(self) -> Iterator[Touch]:
+        """From a trigger to who goes on when it is settled, and from a waiting run to what it waits for."""
+        for trigger in self._records[Trigger].values():
+            if trigger.root_id is not None:
+                yield from _waiter_of(trigger)
+        for run in self._records[Run].values():
+            if run.status == RunStatus.WAITING:
+                yield ("roots_by_id", run.project_id, run.root_id)
+                if run.wait_group_id is not None:
+                    yield ("wait_groups_by_id", run.project_id, run.wait_group_id)
+        for group in self._records[WaitGroup].values():
+            for trigger_id in msgspec.json.decode(group.trigger_ids, type=list[str]):
+                yield ("triggers_by_id", group.project_id, trigger_id)
+
+    def _index(self, record: Any, lookup: str | None = None) -> None:
+        if isinstance(record, Trigger):
+            key = (record.project_id, record.event_key)
+            newest = self._newest.get(key)
+            if lookup != "triggers_by_id" and (newest is None or newest < record.id):
+                self._newest[key] = record.id
+        elif isinstance(record, HeldEvent):
+            ids = self._held[record.project_id, record.event_key]
+            if record.status == HeldStatus.HELD and record.id not in ids and lookup != "held_by_id":
+                ids.append(record.id)
+            if record.event_id is not None:
+                self._event_ids[record.project_id, record.event_key, record.event_id] = record.id
+        elif isinstance(record, Job) and record.deleted_at is None:
+            self._slugs[record.project_id, record.slug] = record.id
+
+    # ---- what operations read --------------------------------------------------------------
+
+    def _get(self, record_class: type[R], *key: str) -> R | None:
+        found: R | None = self._records[record_class].get(key)
+        return found
+
+    def newest_trigger(self, project_id: str, event_key: str) -> Trigger | None:
+        """The newest wait under the key; only that one may be waiting."""
+        trigger_id = self._newest.get((project_id, event_key))
+        return None if trigger_id is None else self._get(Trigger, project_id, trigger_id)
+
+    def trigger(self, project_id: str, trigger_id: str) -> Trigger | None:
+        return self._get(Trigger, project_id, trigger_id)
+
+    def held_events(self, project_id: str, event_key: str) -> list[HeldEvent]:
+        """The deliverable held events of a key, first come first."""
+        ids = sorted(self._held.get((project_id, event_key), ()))
+        found = (self._get(HeldEvent, project_id, held_id) for held_id in ids)
+        return [
+            event
+            for event in found
+            if event and event.status == HeldStatus.HELD and event.held_until > self.wall
+        ]
+
+    def event_by_event_id(self, project_id: str, event_key: str, event_id: str) -> HeldEvent | None:
+        held_id = self._event_ids.get((project_id, event_key, event_id))
+        event = None if held_id is None else self._get(HeldEvent, project_id, held_id)
+        return event
+
+    def held_event(self, project_id: str, held_id: str) -> HeldEvent | None:
+        return self._get(HeldEvent, project_id, held_id)
+
+    def project(self, project_id: str) -> Project | None:
+        return self._get(Project, project_id)
+
+    def api_key(self, api_key_id: str) -> ApiKey | None:
+        return self._get(ApiKey, api_key_id)
+
+    def callback_url(self, token_hash: str) -> CallbackUrl | None:
+        return self._get(CallbackUrl, token_hash)
+
+    def stream_token(self, token_hash: str) -> StreamToken | None:
+        return self._get(StreamToken, token_hash)
+
+    def idempotency(self, scope_hash: str) -> IdempotencyRecord | None:
+        return self._get(IdempotencyRecord, scope_hash)
+
+    def root(self, project_id: str, root_id: str) -> Root | None:
+        return self._get(Root, project_id, root_id)
+
+    def waiting_count(self, project_id: str) -> int:
+        stored = self._get(Counters, project_id)
+        return (stored.waiting if stored else 0) + self._statistics.waiting(project_id)
+
+    def held_count(self, project_id: str) -> int:
+        stored = self._get(Counters, project_id)
+        return (stored.held if stored else 0) + self._statistics.held(project_id)
+
+    def held_count_of_key(self, project_id: str, event_key: str) -> int:
+        """How many are held under a key, counted where they lie: they need not be loaded for it."""
+        stored = self._get(HeldTally, project_id, event_key)
+        return (stored.held if stored else 0) + self._statistics.held_by_key(project_id, event_key)
+
+    def job(self, project_id: str, job_id: str) -> Job | None:
+        return self._get(Job, project_id, job_id)
+
+    def job_by_slug(self, project_id: str, slug: str) -> Job | None:
+        """The job that has this slug now; a deleted one has given it up."""
+        job_id = self._slugs.get((project_id, slug))
+        job = None if job_id is None else self._get(Job, project_id, job_id)
+        return job if job is not None and job.slug == slug and job.deleted_at is None else None
+
+    def run(self, project_id: str, run_id: str) -> Run | None:
+        return self._get(Run, project_id, run_id)
+
+    def queued_runs(self, project_id: str, job_id: str) -> list[Run]:
+        """The head of a job's queue: the highest priority first, then the oldest."""
+        runs = [
+            run
+            for run in self._records[Run].values()
+            if run.job_id == job_id and run.project_id == project_id and run.status == RunStatus.QUEUED
+        ]
+        return sorted(runs, key=lambda run: (-run.priority, run.id))
+
+    def run_count(self, project_id: str, job_id: str, status: RunStatus) -> int:
+        """How many runs of the job are in this state; its counters must have been touched."""
+        stored = self._get(RunCounters, project_id, job_id)
+        return (getattr(stored, status) if stored else 0) + self._statistics.runs(project_id, job_id, status)
+
+    def wait_group(self, project_id: str, wait_group_id: str) -> WaitGroup | None:
+        return self._get(WaitGroup, project_id, wait_group_id)
+
+    def run_answer(self, project_id: str, run_id: str, dispatch: int) -> RunAnswer | None:
+        return self._get(RunAnswer, project_id, run_id, str(dispatch))
+
+    def delivery(self, project_id: str, delivery_id: str) -> Delivery | None:
+        return self._get(Delivery, project_id, delivery_id)
+
+    def message(self, project_id: str, message_id: str) -> Message | None:
+        return self._get(Message, project_id, message_id)
+
+
+def _waiter_of(trigger: Trigger) -> Iterator[Touch]:
+    """Root, run and wait group of a trigger: who goes on when it is settled."""
+    assert trigger.root_id is not None
+    yield ("roots_by_id", trigger.project_id, trigger.root_id)
+    if trigger.status == TriggerStatus.WAITING and trigger.wait_group_id is not None:
+        if trigger.job_run_id is not None:
+            yield ("runs_by_id", trigger.project_id, trigger.job_run_id)
+        yield ("wait_groups_by_id", trigger.project_id, trigger.wait_group_id)
