@@ -24,10 +24,12 @@ status (`STATUS`), and the client raises the same classes again.
     │   ├── SchemaUnknown          the database was written by a newer or an unknown Narrows
     │   └── StoreCorrupt           a checksum or a constraint of the file does not hold
     ├── ConnectionFailed           client side: no answer came from the server
-    └── StillWaiting               client side: `wait` ran out of its own time; the wait goes on
+    ├── StillWaiting               client side: `wait` ran out of its own time; the wait goes on
+    └── StillRunning               client side: the same of `wait_for_run`
 
-StillWaiting holds a trigger and is therefore defined beside `wait`, in `client/waiting.py`. Not
-here: how an error becomes a reply (`api/problems.py`) or an exit code (`cli/exits.py`).
+StillWaiting holds a trigger and StillRunning a run; they are therefore defined beside the calls that
+raise them, in `client/waiting.py` and `client/run_waiting.py`. Not here: how an error becomes a reply
+(`api/problems.py`) or an exit code (`cli/exits.py`).
 """
 
 from __future__ import annotations

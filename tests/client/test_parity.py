@@ -26,6 +26,10 @@ ARGUMENTS: dict[str, Any] = {
     "project_id": "p1",
     "scopes": ["events:read"],
     "api_key_id": "key1",
+    "job": "resize-image",
+    "jobs": ["resize-image"],
+    "slug": "resize-image",
+    "run": "run1",
 }
 
 
@@ -66,7 +70,7 @@ def test_both_send_the_same_request(name: str, server: ScriptedServer) -> None:
     for kind in ("sync", "async"):
         face = Face(kind, url=server.url, api_key="k", project_id="p", pace=ManualPace())
         server.play(Answer(422, b"{}"))
-        act = face.collect if name in {"stream", "iterate"} else face.call
+        act = face.collect if name in {"stream", "iterate", "iterate_runs"} else face.call
         with pytest.raises(Exception, match="422"):
             act(name, **arguments(name))
         seen.append(server.seen[0])

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from narrows.client import calls, following, resolving, waiting
+from narrows.client import calls, following, resolving, run_waiting, waiting
 from narrows.client.columns import async_call, async_source
 from narrows.client.connection import connect
 from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Source, Step
@@ -82,8 +82,25 @@ class AsyncClient:
     unmatched_events = async_call(calls.unmatched_events)
     create_callback_url = async_call(resolving.create_callback_url)
     create_stream_token = async_call(calls.create_stream_token)
+    create_job = async_call(calls.create_job)
+    list_jobs = async_call(calls.list_jobs)
+    get_job = async_call(calls.get_job)
+    update_job = async_call(calls.update_job)
+    delete_job = async_call(calls.delete_job)
+    rotate_job_secret = async_call(calls.rotate_job_secret)
+    trigger_job = async_call(calls.trigger_job)
+    list_runs = async_call(calls.list_runs)
+    iterate_runs = async_source(following.iterate_runs)
+    get_run = async_call(calls.get_run)
+    cancel_run = async_call(calls.cancel_run)
+    replay_run = async_call(calls.replay_run)
+    run_events = async_call(calls.run_events)
+    wait_for_run = async_call(run_waiting.wait_for_run)
+    wait_for_run_once = async_call(calls.wait_for_run_once)
+    claim_runs = async_call(calls.claim_runs)
     create_project = async_call(calls.create_project)
     list_projects = async_call(calls.list_projects)
+    rotate_project_secret = async_call(calls.rotate_project_secret)
     create_api_key = async_call(calls.create_api_key)
     list_api_keys = async_call(calls.list_api_keys)
     revoke_api_key = async_call(calls.revoke_api_key)

@@ -72,6 +72,8 @@ def request_of(call: Call[Any], conditions: Conditions) -> Request:
     headers = {}
     if call.body is not None:
         headers["Content-Type"] = "application/json"
+    if call.run_token is not None:
+        headers["Authorization"] = f"Bearer {call.run_token}"
     key = call.idempotency_key
     if key is None and call.repeat is Repeat.KEYED:
         key = conditions.pace.random_bytes(16).hex()

@@ -42,7 +42,7 @@ class Call(Generic[R]):
     """One request. `reply` is the type of a 2xx body; `other_replies` holds those of other statuses.
 
     `confirm`: a repeat that is refused as a conflict may mean that the lost first sending was done.
-    This call then fetches the trigger, and if it is canceled, that was the answer.
+    This call then fetches the trigger or run, and if it is canceled, that was the answer.
     """
 
     method: str
@@ -55,6 +55,8 @@ class Call(Generic[R]):
     idempotency_key: str | None = None
     answer_secs: float = ANSWER_SECS
     confirm: Call[R] | None = None
+    #: Of the run plane: it takes the place of the API key.
+    run_token: str | None = None
 
     @property
     def target(self) -> str:

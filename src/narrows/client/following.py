@@ -3,9 +3,9 @@ a list. Pure logic over `steps.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from narrows.client.call import Call, Repeat, path_of
 from narrows.client.sse import EventParser
 from narrows.client.steps import Conditions, Emit, Lost, Open, Pause, Read, Reply, Request, Step
 from narrows.wire.messages import Trigger, TriggerPage
+from narrows.wire.run_messages import Run, RunPage
+
+T_co = TypeVar("T_co", covariant=True)
 
 #: A comment comes every 15 s; three missing ones mean that the connection is dead.
 SILENCE_SECS = 45.0
@@ -87,22 +90,33 @@ class _Place:
                     return None
 
 
+class Page(Protocol[T_co]):
+    """One page of a list."""
+
+    @property
+    def data(self) -> Sequence[T_co]: ...
+    @property
+    def has_more(self) -> bool: ...
+    @property
+    def next_cursor(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Pages:
-    """The source of `iterate`."""
+class Pages(Generic[T_co]):
+    """The source of `iterate` and `iterate_runs`."""
 
-    page: Callable[[str | None], Call[TriggerPage]]
+    page: Callable[[str | None], Call[Any]]
 
-    def emitted(self, value: Any) -> Trigger:
-        trigger: Trigger = value
-        return trigger
+    def emitted(self, value: Any) -> T_co:
+        item: T_co = value
+        return item
 
     def emissions(self, conditions: Conditions) -> Generator[Step, Any, None]:
         cursor: str | None = None
         while True:
-            page: TriggerPage = yield from self.page(cursor).steps(conditions)
-            for trigger in page.data:
-                yield Emit(trigger)
+            page: Page[T_co] = yield from self.page(cursor).steps(conditions)
+            for item in page.data:
+                yield Emit(item)
             cursor = page.next_cursor
             if not page.has_more or cursor is None:
                 return
@@ -134,7 +148,7 @@ def iterate(
     workflow_run_id: str | None = None,
     job_run_id: str | None = None,
     page_size: int = 100,
-) -> Pages:
+) -> Pages[Trigger]:
     """Iterate over all triggers that `list` would give, newest first, fetching pages as needed.
 
     Example::
@@ -155,5 +169,22 @@ def iterate(
             limit=page_size,
             cursor=cursor,
         )
+
+    return Pages(page)
+
+
+def iterate_runs(
+    *, status: str | None = None, job: str | None = None, tag: str | None = None, page_size: int = 100
+) -> Pages[Run]:
+    """Iterate over all runs that `list_runs` would give, newest first, fetching pages as needed.
+
+    Example::
+
+        for run in client.iterate_runs(status="failed", job="resize-image"):
+            print(run.id, run.error)
+    """
+
+    def page(cursor: str | None) -> Call[RunPage]:
+        return calls.list_runs(status=status, job=job, tag=tag, limit=page_size, cursor=cursor)
 
     return Pages(page)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from narrows.client import calls, following, resolving, waiting
+from narrows.client import calls, following, resolving, run_waiting, waiting
 from narrows.client.columns import sync_call, sync_source
 from narrows.client.connection import connect
 from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Source, Step
@@ -86,8 +86,25 @@ class Client:
     unmatched_events = sync_call(calls.unmatched_events)
     create_callback_url = sync_call(resolving.create_callback_url)
     create_stream_token = sync_call(calls.create_stream_token)
+    create_job = sync_call(calls.create_job)
+    list_jobs = sync_call(calls.list_jobs)
+    get_job = sync_call(calls.get_job)
+    update_job = sync_call(calls.update_job)
+    delete_job = sync_call(calls.delete_job)
+    rotate_job_secret = sync_call(calls.rotate_job_secret)
+    trigger_job = sync_call(calls.trigger_job)
+    list_runs = sync_call(calls.list_runs)
+    iterate_runs = sync_source(following.iterate_runs)
+    get_run = sync_call(calls.get_run)
+    cancel_run = sync_call(calls.cancel_run)
+    replay_run = sync_call(calls.replay_run)
+    run_events = sync_call(calls.run_events)
+    wait_for_run = sync_call(run_waiting.wait_for_run)
+    wait_for_run_once = sync_call(calls.wait_for_run_once)
+    claim_runs = sync_call(calls.claim_runs)
     create_project = sync_call(calls.create_project)
     list_projects = sync_call(calls.list_projects)
+    rotate_project_secret = sync_call(calls.rotate_project_secret)
     create_api_key = sync_call(calls.create_api_key)
     list_api_keys = sync_call(calls.list_api_keys)
     revoke_api_key = sync_call(calls.revoke_api_key)

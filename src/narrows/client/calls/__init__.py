@@ -8,6 +8,7 @@ from narrows.client.calls.access import (
     list_projects,
     revoke_api_key,
     rotate_api_key,
+    rotate_project_secret,
 )
 from narrows.client.calls.events import (
     delete_held_event,
@@ -19,6 +20,24 @@ from narrows.client.calls.events import (
     send_to_callback,
     show_callback,
     unmatched_events,
+)
+from narrows.client.calls.jobs import (
+    create_job,
+    delete_job,
+    get_job,
+    list_jobs,
+    rotate_job_secret,
+    trigger_job,
+    update_job,
+)
+from narrows.client.calls.runs import (
+    cancel_run,
+    claim_runs,
+    get_run,
+    list_runs,
+    replay_run,
+    run_events,
+    wait_for_run_once,
 )
 from narrows.client.calls.server import live, metrics, openapi, ready, reference, version
 from narrows.client.calls.triggers import (
@@ -36,19 +55,27 @@ from narrows.client.calls.triggers import (
 
 __all__ = [
     "cancel",
+    "cancel_run",
+    "claim_runs",
     "create_api_key",
     "create_callback_url",
+    "create_job",
     "create_project",
     "create_stream_token",
     "delete_held_event",
+    "delete_job",
     "explain",
     "extend",
     "get",
+    "get_job",
+    "get_run",
     "held_events",
     "hold",
     "list",
     "list_api_keys",
+    "list_jobs",
     "list_projects",
+    "list_runs",
     "live",
     "metrics",
     "open",
@@ -56,15 +83,22 @@ __all__ = [
     "purge",
     "ready",
     "reference",
+    "replay_run",
     "revoke_api_key",
     "rotate_api_key",
+    "rotate_job_secret",
+    "rotate_project_secret",
+    "run_events",
     "send",
     "send_batch",
     "send_prefix",
     "send_to_callback",
     "show_callback",
     "stats",
+    "trigger_job",
     "unmatched_events",
+    "update_job",
     "version",
+    "wait_for_run_once",
     "wait_once",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from narrows.client.call import Call, Repeat, encode_body, encode_query, encode_segment, known_id_of
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 from narrows.wire.messages import Trigger
 
 
@@ -27,6 +27,19 @@ def list_projects(*, limit: int | None = None, cursor: str | None = None) -> Cal
     """One page of projects (admin keys only)."""
     query = encode_query(limit=limit, cursor=cursor)
     return Call(method="GET", path="/v1/projects", query=query, reply=messages.ProjectPage)
+
+
+def rotate_project_secret(project_id: str, *, overlap_secs: int = 86_400) -> Call[run_messages.Secret]:
+    """Give a project a new secret, shown this once, that its deliveries are signed with. For `overlap_secs`
+    (0 to 2,592,000) they are signed with the old one too. Raises NotFound."""
+    request = run_messages.RotateSecretRequest(overlap_secs=overlap_secs)
+    return Call(
+        method="POST",
+        path=f"/v1/projects/{encode_segment(project_id)}/rotate-secret",
+        body=encode_body(request),
+        reply=run_messages.Secret,
+        repeat=Repeat.SAFE,  # a lost first sending leaves a secret that nobody knows
+    )
 
 
 def create_api_key(
