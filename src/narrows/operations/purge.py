@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 from narrows.core.records import Trigger
 from narrows.core.states import FactKind
 from narrows.operations.base import ENGINE, Actor, check_credential
-from narrows.operations.triggers import tag_items
+from narrows.operations.opening import tag_items
 from narrows.storage.lookups import Mark, Touch
 from narrows.storage.transaction import Transaction
 
