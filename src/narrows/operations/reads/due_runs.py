@@ -67,12 +67,15 @@ class LiveRunsOfJob:
     limit: int
 
     async def run(self, reader: Reader) -> tuple[tuple[str, ...], str | None]:
-        scope = {"project_id": self.project_id, "after_id": self.after_id}
-        rows = await reader.rows("live_runs_ceiling", **scope, before_id=self.before_id, looked_at=LOOK - 1)
+        scope = {"project_id": self.project_id, "after_id": self.after_id, "before_id": self.before_id}
+        rows = await reader.rows("live_runs_ceiling", **scope, looked_at=LOOK - 1)
         ceiling: str | None = rows[0][0] if rows else None
-        last_id = ceiling or self.before_id
         rows = await reader.rows(
-            "live_runs_of_job", **scope, job_id=self.job_id, last_id=last_id, most=self.limit
+            "live_runs_of_job",
+            **scope,
+            job_id=self.job_id,
+            last_id=ceiling or self.before_id,
+            most=self.limit,
         )
         ids = tuple(row[0] for row in rows)
         return ids, ids[-1] if len(ids) >= self.limit else ceiling

@@ -67,6 +67,7 @@ limit 1 offset :looked_at
 -- name: live_runs_of_job
 select r.id from runs as r
 where r.project_id = :project_id and r.id > :after_id and r.id <= :last_id
+  and r.id < :before_id
   and r.job_id = :job_id and r.finished_at is null
 order by r.id
 limit :most
