@@ -88,8 +88,15 @@ def _project_and_id(record: Any) -> tuple[str, ...]:
     return (record.project_id, record.id)
 
 
+def note_delivery(trigger: Trigger) -> tuple[str, tuple[Any, ...]]:
+    """How the newest delivery of a trigger stands: beside its other changes, or alone, without a version."""
+    return "note_deliveries", (trigger.project_id, trigger.id, trigger.notify_status)
+
+
 def _update_trigger(old: Trigger, new: Trigger) -> tuple[str, tuple[Any, ...]]:
     """A settling writes no indexed column; only an extension moves the due time."""
+    if new.version == old.version:
+        return note_delivery(new)
     if new.settled_at is None:
         return "extend_triggers", (
             new.project_id,

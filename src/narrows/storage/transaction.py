@@ -20,7 +20,7 @@ from narrows.core.states import FactKind
 from narrows.errors import InvariantViolated
 from narrows.storage import following
 from narrows.storage.loaded import Loaded
-from narrows.storage.lookups import TABLES
+from narrows.storage.lookups import TABLES, note_delivery
 
 R = TypeVar("R")
 
@@ -222,11 +222,21 @@ class Transaction(Loaded):
             else:
                 statement, row = update(old, record)
                 found.setdefault(statement, Write(statement, [], True)).rows.append(row)
+                if record_class is Trigger and record.notify_status != old.notify_status:
+                    _note(record, statement, found)
 
     def changed(self, record_class: type[R]) -> tuple[R, ...]:
         """The final state of every record of this kind that was changed."""
         records = self._records[record_class]
         return tuple(records[key] for key in self._changed[record_class])
+
+
+def _note(trigger: Trigger, written: str, found: dict[str, Write]) -> None:
+    """Beside its other changes, how a trigger's newest delivery stands: a statement of its own, so that
+    a settling writes no column that most triggers do not use."""
+    statement, row = note_delivery(trigger)
+    if written != statement:
+        found.setdefault(statement, Write(statement, [], True)).rows.append(row)
 
 
 def _row_of(record: Any) -> tuple[Any, ...]:
