@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
 from narrows.engine.roles import all_roles
 from narrows.engine.unmatched import UnmatchedBuffer
+from narrows.errors import StorageError
 from narrows.listener import Listener, tcp_socket, unix_socket
 from narrows.operations.service import Service
 from narrows.storage import files
@@ -33,9 +34,9 @@ log = logging.getLogger("narrows.server")
 
 #: A commit whose outcome only the next start can tell: the process must not go on.
 EXIT_DISK = 74
-#: A writer thread that needs Python's lock waits for a busy event loop at most so long. A tenth of it
-#: hands the lock to and fro so often that sends cost a fifth more.
-SWITCH_INTERVAL_SECS = 0.001
+#: A writer thread that needs Python's lock waits for a busy event loop at most so long. A third of it
+#: hands the lock to and fro so often that a send costs more; with three times of it batches wait.
+SWITCH_INTERVAL_SECS = 0.0003
 #: Requests leave no cycles behind, but make hundreds of objects that live as long as their commit takes:
 #: with Python's own thresholds the collector would look through them thousands of times a second.
 COLLECTOR_THRESHOLDS = (20_000, 20, 50)
@@ -126,16 +127,34 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
                 gc.freeze()
                 gc.set_threshold(*COLLECTOR_THRESHOLDS)
                 tasks = [asyncio.create_task(listener.serve_until(stop)) for listener in listeners]
-                for listener in listeners:
-                    await listener.is_ready()
-                ready(tcp.getsockname()[1])
-                await stop.wait()
-                log.info("stopping: open requests end, streams are told")
-                api.close()
-                service.feed.close()
-                await asyncio.gather(*tasks)
-            await engine.stop()
+                try:
+                    await _until(tasks, *(listener.is_ready() for listener in listeners))
+                    ready(tcp.getsockname()[1])
+                    await _until(tasks, stop.wait())
+                finally:
+                    log.info("stopping: open requests end, streams are told")
+                    stop.set()
+                    api.close()
+                    service.feed.close()
+                    ended = await asyncio.gather(*tasks, return_exceptions=True)
+                    await engine.stop()
+    if failures := [end for end in ended if isinstance(end, BaseException)]:
+        raise StorageError(f"A listener ended with a fault: {failures[0]!r}.") from failures[0]
     log.info("stopped")
+
+
+async def _until(listening: list[asyncio.Task[None]], *awaited: Coroutine[Any, Any, Any]) -> None:
+    """Wait for all of `awaited`. Raises StorageError if a listener ends before: then they never come."""
+    waiting = asyncio.ensure_future(asyncio.gather(*awaited))
+    try:
+        await asyncio.wait((waiting, *listening), return_when=asyncio.FIRST_COMPLETED)
+        if not waiting.done():
+            (ended, *_) = (task for task in listening if task.done())
+            fault = None if ended.cancelled() else ended.exception()
+            reason = "it ended by itself" if fault is None else f"{type(fault).__name__}: {fault}"
+            raise StorageError(f"The server cannot listen: {reason}. Start it again.") from fault
+    finally:
+        waiting.cancel()
 
 
 @contextlib.contextmanager

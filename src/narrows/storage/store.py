@@ -69,6 +69,8 @@ class Store:
             failpoint=failpoint,
         )
         self.failure: str | None = None
+        #: What came in this turn of the event loop.
+        self._arrived: list[tuple[Ticket, asyncio.Future[Any]]] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="narrows-reader")
         self._local = threading.local()
         self._reader_connections: list[sqlite.SqliteConnection] = []
@@ -85,16 +87,31 @@ class Store:
 
     @property
     def queue_length(self) -> int:
-        return self.writer.queue_length
+        return len(self._arrived) + self.writer.queue_length
 
     async def perform(self, operation: Operation) -> Any:
         """The outcome of the operation, after its commit. Raises what the operation refused with,
         Unavailable (not done) or OutcomeUnknown; `Undecided` is the service's affair."""
         if self.failure is not None:
             raise Unavailable(self.failure, retry_after_secs=5)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.writer.put(Ticket(operation, operation.touches(), future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        ticket = Ticket(operation, operation.touches(), future)
+        if not self._arrived:
+            loop.call_soon(self._hand_over)
+        self._arrived.append((ticket, future))
         return await future
+
+    def _hand_over(self) -> None:
+        """Give the writer all that came in this turn of the loop. One by one it would wake for the first
+        and commit a handful, while the rest comes and both want Python's lock."""
+        arrived, self._arrived = self._arrived, []
+        for ticket, future in arrived:
+            try:
+                self.writer.put(ticket)
+            except Unavailable as refusal:
+                if not future.done():
+                    future.set_exception(refusal)
 
     async def read(self, read: Read[T]) -> T:
         loop = asyncio.get_running_loop()
@@ -153,6 +170,7 @@ class Store:
 
     async def close(self) -> None:
         """Finish what is queued, then close everything."""
+        self._hand_over()
         self.writer.close()
         if self._thread is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
