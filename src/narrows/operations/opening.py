@@ -11,7 +11,7 @@ from narrows.core import triggers as rules
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.records import CallbackUrl, HeldEvent, Trigger
 from narrows.core.run_records import Run
-from narrows.core.states import FactKind, HeldStatus
+from narrows.core.states import FactKind, HeldStatus, TriggerType
 from narrows.errors import Conflict, LimitReached
 from narrows.operations.base import Answers, Question
 from narrows.operations.delivery import receive
@@ -104,6 +104,7 @@ def open_wait(
     actor: str,
     entropy: int,
     *,
+    trigger_type: TriggerType = TriggerType.EVENT,
     run: Run | None = None,
     wait_group_id: str | None = None,
 ) -> Trigger:
@@ -117,6 +118,7 @@ def open_wait(
         timeout_secs=wanted.timeout_secs,
         now=tx.now,
         opened_by=actor,
+        trigger_type=trigger_type,
         run_id=None if run is None else run.id,
         root_id=None if run is None else run.root_id,
         wait_group_id=wait_group_id,

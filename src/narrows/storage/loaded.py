@@ -24,7 +24,7 @@ from narrows.core.records import (
     Trigger,
 )
 from narrows.core.run_records import Delivery, Job, Message, Run, RunAnswer, RunCounters, WaitGroup
-from narrows.core.states import HeldStatus, RunStatus, TriggerStatus
+from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, Touch
 from narrows.storage.statistics import Statistics
 
@@ -92,7 +92,9 @@ class Loaded:
             if trigger.root_id is not None:
                 yield from _waiter_of(trigger)
         for run in self._records[Run].values():
-            if run.status == RunStatus.WAITING:
+            if run.status in ENDED:
+                yield ("jobs_by_id", run.project_id, run.job_id)  # whether it can be replayed
+            elif run.status == RunStatus.WAITING:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
                     yield ("wait_groups_by_id", run.project_id, run.wait_group_id)

@@ -24,7 +24,16 @@ from narrows.core.records import (
     Trigger,
     UnmatchedEvent,
 )
-from narrows.core.run_records import Delivery, Job, Message, Run, RunAnswer, RunCounters, WaitGroup
+from narrows.core.run_records import (
+    Delivery,
+    Job,
+    Message,
+    ReplayTally,
+    Run,
+    RunAnswer,
+    RunCounters,
+    WaitGroup,
+)
 
 #: (lookup name, *key)
 Touch = tuple[str, ...]
@@ -50,6 +59,8 @@ LOOKUPS: dict[str, type[Any]] = {
     "runs_by_id": Run,
     "queued_runs_by_job": Run,
     "run_counters_by_job": RunCounters,
+    "run_counters_by_slug": RunCounters,
+    "replay_tally_by_group": ReplayTally,
     "wait_groups_by_id": WaitGroup,
     "run_answers_by_dispatch": RunAnswer,
     "deliveries_by_id": Delivery,
@@ -57,7 +68,7 @@ LOOKUPS: dict[str, type[Any]] = {
 }
 
 #: What is counted and not a record that could be written; with how many columns name it.
-TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2, RunCounters: 2}
+TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2, RunCounters: 2, ReplayTally: 2}
 
 
 class Mark(NamedTuple):

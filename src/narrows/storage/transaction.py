@@ -175,6 +175,12 @@ class Transaction(Loaded):
         if payload_id is not None:
             self._released[project_id, payload_id] += 1
 
+    def share_payload(self, project_id: str, payload_id: str | None) -> None:
+        """It gets one holder more."""
+        if payload_id is not None:
+            self._released[project_id, payload_id] -= 1
+            self.changes += 1
+
     def delete_rows(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Delete rows that need not be loaded to know that they must go."""
         self._bulk_deletes[statement].extend(rows)

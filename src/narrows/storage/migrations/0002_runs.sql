@@ -73,6 +73,9 @@ create table runs (
 create index runs_queue on runs (project_id, job_id, priority desc, id) where status = 'queued';
 -- Due times of delayed runs and of leases. Partial: a waiting run is due by its triggers.
 create index runs_due on runs (due_at, project_id, id) where due_at is not null;
+-- Partial, and seldom has a row: a live replay keeps purge from the triggers of the wait that it goes on from.
+create index runs_replays on runs (project_id, wait_group_id)
+  where replay_of is not null and finished_at is null;
 
 create table run_counters (
   project_id text not null,

@@ -23,7 +23,7 @@ where r.project_id = i.project_id and r.id in (
   select q.id from runs as q indexed by runs_queue
   where q.project_id = i.project_id and q.job_id = i.job_id and q.status = 'queued'
   order by q.priority desc, q.id
-  limit (select max(m.most) from @input(project_id text, job_id text, most integer) as m))
+  limit (select max(cast(m.most as integer)) from @input(project_id text, job_id text, most integer) as m))
 
 -- name: insert_runs
 insert into runs (project_id, id, job_id, version, status, priority, attempt, dispatch, timeout_secs, max_attempts,
@@ -77,6 +77,27 @@ from @input(project_id text, job_id text) as i
 cross join run_counters as c
 where c.project_id = i.project_id and c.job_id = i.job_id
 group by c.project_id, c.job_id
+
+-- name: run_counters_by_slug
+-- The same for a job that is known by its slug.
+select c.project_id, c.job_id, '' as writer, sum(c.delayed) as delayed, sum(c.queued) as queued,
+  sum(c.executing) as executing, sum(c.waiting) as waiting, sum(c.completed) as completed,
+  sum(c.failed) as failed, sum(c.timed_out) as timed_out, sum(c.canceled) as canceled,
+  sum(c.dead_letter) as dead_letter
+from @input(project_id text, slug text) as i
+cross join jobs as j
+cross join run_counters as c
+where j.project_id = i.project_id and j.slug = i.slug and j.deleted_at is null
+  and c.project_id = j.project_id and c.job_id = j.id
+group by c.project_id, c.job_id
+
+-- name: replay_tally_by_group
+-- How many live replays show the end of a wait group that an earlier run was in.
+select i.project_id, i.wait_group_id,
+  (select count(*) from runs as r
+   where r.project_id = i.project_id and r.wait_group_id = i.wait_group_id
+     and r.replay_of is not null and r.finished_at is null) as live
+from @input(project_id text, wait_group_id text) as i
 
 -- name: add_run_counters
 insert into run_counters (project_id, job_id, writer, delayed, queued, executing, waiting, completed, failed, timed_out,
