@@ -155,3 +155,11 @@ class RunCounters(NamedTuple):
     timed_out: int
     canceled: int
     dead_letter: int
+
+
+class ReplayTally(NamedTuple):
+    """How many live replays go on from the end of a wait group; counted, never written."""
+
+    project_id: str
+    wait_group_id: str
+    live: int

@@ -23,7 +23,16 @@ from narrows.core.records import (
     StreamToken,
     Trigger,
 )
-from narrows.core.run_records import Delivery, Job, Message, Run, RunAnswer, RunCounters, WaitGroup
+from narrows.core.run_records import (
+    Delivery,
+    Job,
+    Message,
+    ReplayTally,
+    Run,
+    RunAnswer,
+    RunCounters,
+    WaitGroup,
+)
 from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, Touch
 from narrows.storage.statistics import Statistics
@@ -208,6 +217,15 @@ class Loaded:
 
     def wait_group(self, project_id: str, wait_group_id: str) -> WaitGroup | None:
         return self._get(WaitGroup, project_id, wait_group_id)
+
+    def is_replayed(self, project_id: str, wait_group_id: str) -> bool:
+        """Whether a live run goes on from the end of a wait that an earlier one was in; the group's tally
+        must have been touched."""
+        stored = self._get(ReplayTally, project_id, wait_group_id)
+        return (stored is not None and stored.live > 0) or any(
+            run.wait_group_id == wait_group_id and run.replay_of is not None and run.status not in ENDED
+            for run in self._records[Run].values()
+        )
 
     def run_answer(self, project_id: str, run_id: str, dispatch: int) -> RunAnswer | None:
         return self._get(RunAnswer, project_id, run_id, str(dispatch))
