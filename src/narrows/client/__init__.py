@@ -11,8 +11,18 @@ Errors are those of `narrows.errors`. It needs an HTTP client and msgspec, and n
 
 from narrows.client.async_client import AsyncClient
 from narrows.client.run_waiting import StillRunning
+from narrows.client.signatures import verify_signature
 from narrows.client.sync_client import Client
 from narrows.client.waiting import StillWaiting
 from narrows.wire.messages import BatchItem, Held, Trigger
 
-__all__ = ["AsyncClient", "BatchItem", "Client", "Held", "StillRunning", "StillWaiting", "Trigger"]
+__all__ = [
+    "AsyncClient",
+    "BatchItem",
+    "Client",
+    "Held",
+    "StillRunning",
+    "StillWaiting",
+    "Trigger",
+    "verify_signature",
+]

@@ -42,6 +42,11 @@ class SystemPace:
         await asyncio.sleep(secs)
 
 
+def wall_secs() -> int:
+    """The wall clock, in seconds since 1970-01-01T00:00:00Z."""
+    return int(time.time())
+
+
 def jitter(pace: Pace, secs: float) -> float:
     """Between half of `secs` and the whole, so that clients cut off together do not return together."""
     share = int.from_bytes(pace.random_bytes(4), "big") / 2**32
