@@ -1,0 +1,570 @@
+"""Runs, their dispatches and their waits: a run advances with its wait group and triggers in one commit,
+each wait is resumed once, and only the newest dispatch may change anything."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from narrows.core.run_records import Job, Run
+from narrows.core.runs import SERVER_LEASE_US, WORKER_LEASE_US
+from narrows.core.states import GroupMode, OnEnd
+from narrows.errors import Conflict, Gone, InvalidRequest, NotFound
+from narrows.operations.base import DEV
+from narrows.operations.dispatch import (
+    Claim,
+    ClaimRuns,
+    DispatchResult,
+    FinishDispatch,
+    RenewLeases,
+    TakeBackDispatches,
+    WakeRuns,
+)
+from narrows.operations.opening import Wanted
+from narrows.operations.run_plane import (
+    CompleteRun,
+    FailRun,
+    Heartbeat,
+    LogLine,
+    ReleaseRun,
+    SaveCheckpoint,
+    SaveProgress,
+    SleepRun,
+    WaitForEvents,
+)
+from narrows.operations.runs import CancelRun, ReplayRun, TriggerJob
+from narrows.storage.transaction import Transaction
+from tests.storage.kit import PROJECT, Backend, Bench, opened
+
+SECOND = 1_000_000
+LONG = '"' + "x" * 3_000 + '"'
+
+
+class PutJob:
+    """Saves a job as it is."""
+
+    background = False
+    size_bytes = 0
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def touches(self) -> list[Any]:
+        return [("jobs_by_id", self.job.project_id, self.job.id)]
+
+    def apply(self, tx: Transaction) -> None:
+        tx.save(self.job)
+
+
+class Runs:
+    """Short words for the operations of runs on a bench."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def common(self, run: Run) -> dict[str, Any]:
+        return {
+            "project_id": run.project_id,
+            "run_id": run.id,
+            "dispatch": run.dispatch,
+            "entropy": self.bench.entropy(),
+        }
+
+    async def job(self, slug: str = "j", **changes: Any) -> Job:
+        now = self.bench.clock.now()
+        job = Job(PROJECT, slug, slug, None, None, None, 300, 3, None, None, "[]", 1, now, now, None)
+        job = job._replace(**changes)
+        await self.bench.perform(PutJob(job))
+        return job
+
+    async def trigger(self, slug: str = "j", **fields: Any) -> Run:
+        operation = TriggerJob(
+            actor=DEV, project_id=PROJECT, entropy=self.bench.entropy(), job=slug, **fields
+        )
+        run: Run = await self.bench.service.perform(operation)
+        return run
+
+    def claiming(self, *slugs: str, limit: int = 1, holder: str = "worker:w") -> ClaimRuns:
+        lease_us = WORKER_LEASE_US if holder.startswith("worker") else SERVER_LEASE_US
+        claim = Claim(PROJECT, slugs or ("j",), limit, holder, lease_us, DEV)
+        return ClaimRuns(claims=(claim,), entropy=self.bench.entropy())
+
+    async def claim(self, *slugs: str, limit: int = 1, holder: str = "worker:w") -> tuple[Run, ...]:
+        (runs,) = await self.bench.perform(self.claiming(*slugs, limit=limit, holder=holder))
+        return tuple(runs)
+
+    async def started(self, slug: str = "j", holder: str = "worker:w", **fields: Any) -> Run:
+        """A run that has just been handed out."""
+        await self.trigger(slug, **fields)
+        (run,) = await self.claim(slug, holder=holder)
+        return run
+
+    def waiting(self, run: Run, *keys: str, body_hash: str = "h", **fields: Any) -> WaitForEvents:
+        timeout_secs = fields.pop("timeout_secs", 60)
+        wanted = tuple(Wanted(key, timeout_secs) for key in keys)
+        return WaitForEvents(**self.common(run), events=wanted, body_hash=body_hash, **fields)
+
+    async def wait(self, run: Run, *keys: str, **fields: Any) -> Any:
+        return await self.bench.service.perform(self.waiting(run, *keys, **fields))
+
+    async def get(self, run: Run) -> Run:
+        ((*row,),) = await self.bench.rows("runs_by_id", (run.project_id, run.id))
+        return Run(*row)
+
+    async def finish(self, run: Run, **fields: Any) -> Run | None:
+        result = DispatchResult(**fields)
+        found: Run | None = await self.bench.perform(FinishDispatch(**self.common(run), result=result))
+        return found
+
+    async def wake(self, *runs: Run) -> int:
+        keys = tuple((run.project_id, run.id) for run in runs)
+        woken: int = await self.bench.perform(WakeRuns(ids=keys, entropy=self.bench.entropy()))
+        return woken
+
+
+async def test_a_run_goes_through_its_life(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        made = await runs.trigger(payload='{"n":1}')
+        assert (made.status, made.dispatch) == ("queued", 0)
+        (run,) = await runs.claim()
+        assert (run.status, run.dispatch, run.holder) == ("executing", 1, "worker:w")
+        assert await runs.claim() == ()
+        done = CompleteRun(**runs.common(run), result=LONG, body_hash="h")
+        assert await bench.perform(done) == "completed"
+        ended = await runs.get(run)
+        assert (ended.status, ended.result, ended.finished_at is not None) == ("completed", None, True)
+        ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, ended.result_id or ""))
+        assert text == LONG
+    assert backend.faults() == []
+
+
+async def test_the_highest_priority_goes_first_then_the_oldest(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job("a")
+        await runs.job("b")
+        made = [
+            await runs.trigger(slug, priority=priority)
+            for slug, priority in (("a", 0), ("b", 0), ("a", 5), ("b", 9), ("a", 0))
+        ]
+        order = [made[number].id for number in (3, 2, 0, 1, 4)]
+        assert [run.id for run in await runs.claim("a", "b", limit=3)] == order[:3]
+        assert [run.id for run in await runs.claim("a", "b", limit=100)] == order[3:]
+
+
+async def test_claims_in_one_commit_never_get_the_same_run(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        for _ in range(6):
+            await runs.trigger()
+        found = await bench.together(*(runs.claiming(limit=2, holder=f"worker:{n}") for n in range(4)))
+        ids = [run.id for (granted,) in found for run in granted]
+        assert len(ids) == len(set(ids))
+        ids += [run.id for run in await runs.claim(limit=9)]
+        assert len(set(ids)) == 6
+
+
+async def test_a_job_never_has_more_runs_executing_than_it_may(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job(max_concurrency=2)
+        for _ in range(5):
+            await runs.trigger()
+        found = await bench.together(*(runs.claiming(limit=3, holder=f"worker:{n}") for n in range(3)))
+        executing = [run for (granted,) in found for run in granted]
+        assert len(executing) == 2
+        assert await runs.claim(limit=5) == ()
+        await runs.wait(executing[0], "k")
+        assert len(await runs.claim(limit=5)) == 1
+        await bench.send("k")
+        assert await runs.claim(limit=5) == ()
+
+
+async def test_a_delayed_run_is_queued_at_its_time_and_not_before(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.trigger(scheduled_at=bench.clock.now() + 5 * SECOND)
+        assert run.status == "delayed"
+        assert await runs.wake(run) == 0
+        assert await runs.claim() == ()
+        bench.clock.advance(us=6 * SECOND)
+        assert await runs.wake(run) == 1
+        assert [each.id for each in await runs.claim()] == [run.id]
+
+
+# ---- waiting -----------------------------------------------------------------------------------
+
+
+async def test_an_event_resumes_its_run_in_the_commit_that_receives_it(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        outcome = await runs.wait(run, "k")
+        assert [wait.event_key for wait in outcome.waits] == ["k"]
+        assert (await runs.get(run)).status == "waiting"
+        await bench.send("k", '{"ok":true}')
+        assert {trigger.id for trigger in bench.commits[-1].triggers} == {outcome.waits[0].trigger_id}
+        assert [(each.id, each.status) for each in bench.commits[-1].runs] == [(run.id, "queued")]
+        (again,) = await runs.claim()
+        assert (again.dispatch, again.attempt) == (2, 1)
+    assert backend.faults() == []
+
+
+async def test_an_event_that_was_held_lets_the_run_go_on_at_once(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        await bench.send("k", "7", hold_secs=60)
+        run = await runs.started()
+        outcome = await runs.wait(run, "k")
+        assert (await runs.get(run)).status == "queued"
+        trigger = await bench.get_by_id(outcome.waits[0].trigger_id)
+        assert (trigger.status, trigger.response_payload) == ("received", "7")
+
+
+async def test_an_ending_call_repeated_by_its_dispatch_gets_its_first_answer_also_later(
+    backend: Backend,
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        first = await runs.wait(run, "k")
+        assert await runs.wait(run, "k") == first
+        with pytest.raises(Conflict):
+            await runs.wait(run, "other", body_hash="other")
+        await bench.send("k")
+        (second,) = await runs.claim()
+        assert await runs.wait(run, "k") == first
+        done = CompleteRun(**runs.common(second), result="1", body_hash="h")
+        assert await bench.perform(done) == "completed"
+        assert await bench.perform(done) == "completed"
+        assert await runs.wait(run, "k") == first
+        with pytest.raises(Gone):
+            await bench.perform(FailRun(**runs.common(second), error="late", body_hash="f"))
+
+
+async def test_what_an_earlier_dispatch_still_does_changes_nothing(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await runs.wait(run, "k")
+        await bench.send("k")
+        (second,) = await runs.claim()
+        before = await runs.get(run)
+        common = runs.common(run)
+        for late in (
+            CompleteRun(**common, result="1", body_hash="c"),
+            FailRun(**common, error="x", body_hash="f"),
+            ReleaseRun(**common, body_hash="r"),
+            Heartbeat(**common, lease_us=WORKER_LEASE_US),
+            SaveCheckpoint(**common, state="1"),
+            LogLine(**common, level="info", message="x"),
+            SaveProgress(**common, percent=1.0),
+            SleepRun(**common, duration_secs=5, body_hash="s"),
+        ):
+            with pytest.raises(Conflict):
+                await bench.perform(late)
+        assert await runs.finish(run, completed=True, result="1") is None
+        assert await runs.finish(run, completed=False, error="x") is None
+        (renewed,) = await bench.perform(
+            RenewLeases(leases=((PROJECT, run.id, 1),), lease_us=SERVER_LEASE_US, entropy=1)
+        )
+        assert not renewed
+        assert await runs.get(run) == before
+        assert second.dispatch == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "sent"), [(GroupMode.ANY, None, 1), (GroupMode.ALL, None, 3), (GroupMode.COUNT, 2, 2)]
+)
+async def test_a_group_goes_on_when_enough_has_come_and_closes_the_rest(
+    backend: Backend, mode: GroupMode, count: int | None, sent: int
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await runs.wait(run, "a", "b", "c", mode=mode, count=count)
+        for number, key in enumerate(("c", "a", "b")[:sent], 1):
+            assert (await runs.get(run)).status == "waiting"
+            await bench.send(key)
+            assert (await runs.get(run)).status == ("queued" if number == sent else "waiting")
+        statuses = sorted(trigger.status for trigger in await bench.listed())
+        assert statuses == sorted(["received"] * sent + ["canceled"] * (3 - sent))
+    assert backend.faults() == []
+
+
+async def test_fifty_events_of_one_group_in_one_commit_resume_it_once(backend: Backend) -> None:
+    keys = [f"k{number:02}" for number in range(50)]
+    for order in (keys, keys[::-1], keys[25:] + keys[:25]):
+        async with opened(backend) as bench:
+            runs = Runs(bench)
+            await runs.job()
+            run = await runs.started()
+            await runs.wait(run, *keys, mode=GroupMode.COUNT, count=20)
+            outcomes = await bench.together(*(bench.sending(key, "1") for key in order))
+            taken = [
+                key
+                for key, outcome in zip(order, outcomes, strict=True)
+                if not isinstance(outcome, Exception)
+            ]
+            assert taken == order[:20]
+            assert all(isinstance(outcome, Conflict) for outcome in outcomes[20:])
+            (again,) = await runs.claim()
+            await bench.perform(CompleteRun(**runs.common(again), result=None, body_hash="h"))
+            resumed = [
+                fact for commit in bench.commits for fact in commit.facts if fact.kind == "run.resumed"
+            ]
+            assert len(resumed) == 1
+            assert run.id == again.id
+
+
+@pytest.mark.parametrize(("on_timeout", "status"), [(OnEnd.END, "timed_out"), (OnEnd.RESUME, "queued")])
+async def test_a_time_out_ends_the_run_or_lets_it_go_on_as_it_asked(
+    backend: Backend, on_timeout: OnEnd, status: str
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await runs.wait(run, "a", "b", mode=GroupMode.ALL, on_timeout=on_timeout, timeout_secs=5)
+        bench.clock.advance(us=6 * SECOND)
+        trigger = await bench.get("a")
+        await bench.perform(bench.expiring(trigger))
+        assert (await runs.get(run)).status == status
+        assert (await bench.get("a")).status == "timed_out"
+        assert (await bench.get("b")).status in ("timed_out", "canceled")
+
+
+@pytest.mark.parametrize(("on_cancel", "status"), [(OnEnd.END, "canceled"), (OnEnd.RESUME, "queued")])
+async def test_a_canceled_wait_ends_the_run_or_lets_it_go_on_as_it_asked(
+    backend: Backend, on_cancel: OnEnd, status: str
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await runs.wait(run, "a", "b", on_cancel=on_cancel)
+        await bench.perform(bench.canceling("a"))
+        assert (await runs.get(run)).status == "waiting"  # any: the other may still come
+        await bench.perform(bench.canceling("b"))
+        assert (await runs.get(run)).status == status
+
+
+async def test_a_time_out_and_an_event_in_one_commit_leave_one_winner(backend: Backend) -> None:
+    for first, second in itertools.permutations(("event", "clock")):
+        async with opened(backend) as bench:
+            runs = Runs(bench)
+            await runs.job()
+            run = await runs.started()
+            await runs.wait(run, "k", timeout_secs=5, on_timeout=OnEnd.RESUME)
+            trigger = await bench.get("k")
+            bench.clock.advance(us=6 * SECOND)
+            makers: dict[str, Callable[[], Any]] = {
+                "event": lambda: bench.sending("k", "1"),
+                "clock": lambda trigger=trigger: bench.expiring(trigger),  # type: ignore[misc]
+            }
+            await bench.together(makers[first](), makers[second]())
+            assert (await bench.get("k")).status == "timed_out"
+            assert (await runs.get(run)).status == "queued"
+            await bench.perform(CancelRun(actor=DEV, project_id=PROJECT, entropy=1, run_id=run.id))
+
+
+async def test_a_sleep_elapses_and_no_event_can_end_it(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        slept = await bench.perform(SleepRun(**runs.common(run), duration_secs=5, body_hash="s"))
+        key = slept.waits[0].event_key
+        with pytest.raises(Conflict, match="takes no event"):
+            await bench.send(key)
+        with pytest.raises(Conflict, match="takes no event"):
+            await bench.send(None, trigger_id=slept.waits[0].trigger_id)
+        bench.clock.advance(us=6 * SECOND)
+        await bench.perform(bench.expiring(await bench.get(key)))
+        assert (await bench.get(key)).status == "received"
+        (again,) = await runs.claim()
+        outcome = await bench.perform(SleepRun(**runs.common(again), duration_secs=0, body_hash="s"))
+        assert (await bench.get(outcome.waits[0].event_key)).status == "received"
+        assert (await runs.get(run)).status == "queued"
+    assert backend.faults() == []
+
+
+async def test_a_refused_wait_leaves_the_run_executing(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await bench.open("taken")
+        for keys, refusal in (
+            (("a", "taken"), Conflict),
+            (("a", "a"), InvalidRequest),
+        ):
+            with pytest.raises(refusal):
+                await runs.wait(run, *keys)
+        assert await runs.get(run) == run
+        with pytest.raises(NotFound):
+            await bench.get("a")
+
+
+# ---- ends --------------------------------------------------------------------------------------
+
+
+async def _nothing(runs: Runs, run: Run) -> None:
+    return None
+
+
+async def _waits(runs: Runs, run: Run) -> None:
+    await runs.wait(run, "a", "b")
+
+
+async def _fails(runs: Runs, run: Run) -> None:
+    await runs.bench.perform(FailRun(**runs.common(run), error="x", body_hash="f"))
+
+
+async def _gives_back(runs: Runs, run: Run) -> None:
+    await runs.bench.perform(ReleaseRun(**runs.common(run), body_hash="r"))
+
+
+@pytest.mark.parametrize("state", [_nothing, _waits, _fails, _gives_back])
+async def test_a_run_is_canceled_in_every_state_with_all_that_it_waits_for(
+    backend: Backend, state: Callable[[Runs, Run], Awaitable[None]]
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        await state(runs, run)
+        cancel = CancelRun(actor=DEV, project_id=PROJECT, entropy=1, run_id=run.id)
+        assert (await bench.perform(cancel)).status == "canceled"
+        assert all(trigger.status == "canceled" for trigger in await bench.listed())
+        with pytest.raises(Conflict, match="already canceled"):
+            await bench.perform(cancel)
+        with pytest.raises(Gone):
+            await bench.perform(Heartbeat(**runs.common(run), lease_us=1))
+    assert backend.faults() == []
+
+
+async def test_failures_are_tried_again_until_the_dead_letter_and_count_anew_after_a_wait(
+    backend: Backend,
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job(max_attempts=2)
+        run = await runs.started()
+        failed = await runs.finish(run, completed=False, error="503", retry_after_secs=7)
+        assert failed is not None
+        assert (failed.status, failed.attempt, failed.error) == ("delayed", 2, "503")
+        assert failed.due_at == bench.commits[-1].now + 7 * SECOND
+        bench.clock.advance(us=8 * SECOND)
+        await runs.wake(run)
+        (run,) = await runs.claim()
+        await runs.wait(run, "k")
+        await bench.send("k")
+        for attempt, status in ((1, "delayed"), (2, "dead_letter")):
+            (run,) = await runs.claim()
+            assert run.attempt == attempt
+            assert await bench.perform(FailRun(**runs.common(run), error="x", body_hash="f")) == status
+            bench.clock.advance(us=400 * SECOND)
+            await runs.wake(run)
+    assert backend.faults() == []
+
+
+async def test_a_failure_that_is_not_to_be_tried_again_has_failed(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        run = await runs.started()
+        failing = FailRun(**runs.common(run), error="never", retry=False, body_hash="f")
+        assert await bench.perform(failing) == "failed"
+
+
+async def test_a_lost_lease_is_an_attempt_and_one_given_back_is_not(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job(max_attempts=2)
+        run = await runs.started()
+        await bench.perform(ReleaseRun(**runs.common(run), body_hash="r"))
+        (run,) = await runs.claim()
+        assert (run.dispatch, run.attempt) == (2, 1)
+        bench.clock.advance(us=WORKER_LEASE_US - 1)
+        assert await runs.wake(run) == 0
+        bench.clock.advance(us=1 + SECOND)
+        assert await runs.wake(run) == 1
+        (run,) = await runs.claim()
+        assert (run.dispatch, run.attempt) == (3, 2)
+        bench.clock.advance(us=WORKER_LEASE_US + SECOND)
+        await runs.wake(run)
+        assert (await runs.get(run)).status == "dead_letter"
+
+
+async def test_a_lease_is_renewed_but_never_beyond_the_time_of_its_dispatch(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job(timeout_secs=100)
+        run = await runs.started()
+        bench.clock.advance(us=50 * SECOND)
+        beat = Heartbeat(**runs.common(run), lease_us=WORKER_LEASE_US)
+        renewed = await bench.perform(beat)
+        assert renewed.due_at == (run.dispatched_at or 0) + 100 * SECOND
+        bench.clock.advance(us=51 * SECOND)
+        assert await runs.wake(run) == 1
+        lost = await runs.get(run)
+        assert (lost.status, lost.error) == ("delayed", "the dispatch took longer than 100 s")
+
+
+async def test_a_restarted_server_queues_its_own_dispatches_and_spares_the_workers(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job()
+        mine, theirs = await runs.started(holder="server:old"), await runs.started()
+        bench.clock.advance(us=59 * SECOND)
+        taken = TakeBackDispatches(
+            ids=((PROJECT, mine.id), (PROJECT, theirs.id)),
+            holder="server:new",
+            grace_us=60 * SECOND,
+            entropy=1,
+        )
+        assert await bench.perform(taken) == 1
+        queued = await runs.get(mine)
+        assert (queued.status, queued.attempt) == ("queued", 1)
+        bench.clock.advance(us=30 * SECOND)
+        assert await runs.wake(theirs) == 0
+        assert (await runs.get(theirs)).status == "executing"
+
+
+async def test_a_replay_is_a_new_run_that_knows_how_the_last_wait_ended(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.job(max_attempts=1)
+        run = await runs.started(payload=LONG)
+        await bench.perform(SaveCheckpoint(**runs.common(run), state=LONG))
+        replaying = ReplayRun(actor=DEV, project_id=PROJECT, entropy=5, run_id=run.id)
+        with pytest.raises(Conflict, match="executing"):
+            await bench.perform(replaying)
+        await runs.wait(run, "k")
+        await bench.send("k", "1")
+        (run,) = await runs.claim()
+        await bench.perform(FailRun(**runs.common(run), error="x", body_hash="f"))
+        replayed = await bench.perform(replaying)
+        assert (replayed.status, replayed.replay_of, replayed.attempt) == ("queued", run.id, 1)
+        ended = await runs.get(run)
+        assert (replayed.payload_id, replayed.state_id) == (ended.payload_id, ended.state_id)
+        assert replayed.wait_group_id == ended.wait_group_id
+        ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, replayed.payload_id))
+        assert text == LONG
+        (again,) = await runs.claim()
+        await bench.perform(SaveCheckpoint(**runs.common(again), state="2"))
+        assert len(await bench.rows("payloads_by_id", (PROJECT, ended.state_id or ""))) == 1
+    assert backend.faults() == []
