@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from narrows.errors import NarrowsError
+from narrows.outgoing import allowed
 
 ENVIRONMENT_PREFIX: Final = "NARROWS_"
 FILE_NAME: Final = "narrows.toml"
@@ -45,6 +46,8 @@ class Option(NamedTuple):
     default: Any
     unit: str
     help: str
+    #: A secret has no flag and is shown nowhere: not by `narrows doctor`, not in an error, not in a log.
+    is_secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -106,6 +109,16 @@ def _read_web_addresses(value: object) -> tuple[str, ...]:
     return tuple("*" if part == "*" else _read_web_address(part) for part in value)
 
 
+def _read_targets(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, (list, tuple)):
+        raise TypeError
+    entries = tuple(_read_text(part) for part in value)
+    allowed.parse(entries)
+    return entries
+
+
 TEXT: Final = Rule(_read_text, "some text")
 FOLDER: Final = Rule(_read_folder, "the path of a folder")
 DATABASE: Final = Rule(
@@ -115,14 +128,19 @@ WEB_ADDRESS: Final = Rule(_read_web_address, "an address such as https://narrows
 WEB_ADDRESSES: Final = Rule(
     _read_web_addresses, "addresses such as https://app.example.com, separated by commas, or *"
 )
+KEYS: Final = Rule(_read_text, "32 bytes as base64 (openssl rand -base64 32), several separated by commas")
+TARGETS: Final = Rule(
+    _read_targets,
+    "networks, addresses and names such as 10.0.0.0/8, 10.1.2.3:8080, [fd00::1]:8080, *.internal, separated by commas",
+)
 
 #: Addresses that somebody on this machine calls localhost; nothing is bound to them by this.
 _HERE: Final = frozenset({"127.0.0.1", "0.0.0.0", "::", "::1"})  # noqa: S104 - compared with, see above
-_RULE, _UNIT, _HELP = "rule", "unit", "help"
+_RULE, _UNIT, _HELP, _SECRET = "rule", "unit", "help", "secret"
 
 
-def _about(rule: Rule, help_text: str, unit: str = "") -> dict[str, Any]:
-    return {_RULE: rule, _UNIT: unit, _HELP: help_text}
+def _about(rule: Rule, help_text: str, unit: str = "", *, is_secret: bool = False) -> dict[str, Any]:
+    return {_RULE: rule, _UNIT: unit, _HELP: help_text, _SECRET: is_secret}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +200,36 @@ class Config:
         default=10_000,
         metadata=_about(whole(1, 100_000), "Streams and long polls open at once in one project.", "streams"),
     )
+    dispatches: int = field(
+        default=200,
+        metadata=_about(
+            whole(1, 100_000), "Runs that this server dispatches to endpoints at once.", "dispatches"
+        ),
+    )
+    dispatches_per_host: int = field(
+        default=50,
+        metadata=_about(
+            whole(1, 100_000), "Requests that this server has open to one host at once.", "requests"
+        ),
+    )
+    allow_targets: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            TARGETS,
+            "Targets that may be called although they are not public; a name may lead anywhere."
+            " `narrows dev` allows loopback.",
+        ),
+    )
+    secret_key: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_about(
+            KEYS,
+            "Keys that encrypt secrets at rest and make run tokens, the newest first. Where it is not given,"
+            " the file secret.key in `data`, made at the first start. Give it by the environment.",
+            is_secret=True,
+        ),
+    )
     max_queue: int = field(
         default=10_000,
         metadata=_about(
@@ -236,7 +284,14 @@ class Config:
 
 
 OPTIONS: Final[tuple[Option, ...]] = tuple(
-    Option(row.name, row.metadata[_RULE], row.default, row.metadata[_UNIT], row.metadata[_HELP])
+    Option(
+        row.name,
+        row.metadata[_RULE],
+        row.default,
+        row.metadata[_UNIT],
+        row.metadata[_HELP],
+        row.metadata[_SECRET],
+    )
     for row in fields(Config)
     if _RULE in row.metadata
 )
@@ -293,8 +348,9 @@ def _checked(option: Option, raw: object, source: str) -> Any:
     try:
         return option.rule.read(raw)
     except (ValueError, TypeError):
+        shown = "not valid" if option.is_secret else repr(raw)
         raise ConfigInvalid(
-            f"{option.name} is {raw!r} ({source}); it must be {option.rule.allowed}."
+            f"{option.name} is {shown} ({source}); it must be {option.rule.allowed}."
         ) from None
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from narrows import config
+from narrows.cli import doctor
 
 
 @pytest.fixture
@@ -57,6 +60,14 @@ def test_a_misspelt_variable_names_the_nearest() -> None:
         ("database", "sqlite:///:memory:", "sqlite:///<path"),
         ("public_url", "narrows.example.com", "https://narrows.example.com"),
         ("cors_origins", "example.com", "addresses such as"),
+        ("allow_targets", "10.0.0.0/33", "10.0.0.0/8"),
+        ("allow_targets", "10.0.0.1/8", "10.0.0.0/8"),
+        ("allow_targets", "http://10.0.0.1", "10.0.0.0/8"),
+        ("allow_targets", "name:99999", "10.0.0.0/8"),
+        ("allow_targets", 7, "10.0.0.0/8"),
+        ("dispatches", 0, "from 1 to 100000"),
+        ("dispatches_per_host", "all", "from 1 to 100000"),
+        ("secret_key", "  ", "openssl rand -base64 32"),
     ],
 )
 def test_a_bad_value_says_what_is_allowed(name: str, value: object, allowed: str) -> None:
@@ -75,3 +86,35 @@ def test_every_option_has_a_help_and_a_default_that_is_allowed() -> None:
         assert option.help.endswith(".")
         if option.default not in (None, "", ()):
             assert option.rule.read(option.default) == option.default
+
+
+def test_targets_are_separated_by_commas_or_a_list(tmp_path: Path) -> None:
+    environ = {"NARROWS_ALLOW_TARGETS": "10.0.0.0/8, *.internal:8080"}
+    assert config.load({}, environ).allow_targets == ("10.0.0.0/8", "*.internal:8080")
+    path = tmp_path / "narrows.toml"
+    path.write_text('allow_targets = ["[fd00::1]:8080"]\n')
+    assert config.load({}, {}, path).allow_targets == ("[fd00::1]:8080",)
+
+
+def test_a_secret_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.load({}, {"NARROWS_SECRET_KEY": "canary-key"})
+    assert settings.secret_key == "canary-key"
+    assert "canary" not in repr(settings)
+    assert "canary" not in str(doctor._options(settings))
+    assert {row["name"]: row["value"] for row in doctor._options(settings)}["secret_key"] == "set, not shown"
+    with pytest.raises(config.ConfigInvalid) as refused:
+        config.load({"secret_key": ["canary-key"]}, {})
+    assert "canary" not in refused.value.message
+
+
+def test_a_secret_has_no_flag() -> None:
+    """Arguments are visible to other users of a machine."""
+    secrets = [option.name for option in config.OPTIONS if option.is_secret]
+    assert secrets == ["secret_key"]
+    flags = subprocess.run(
+        [sys.executable, "-m", "narrows", "serve", "--secret-key", "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "No such option" in flags.stderr

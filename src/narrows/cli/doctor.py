@@ -84,6 +84,8 @@ def _options(settings: config.Config) -> list[dict[str, str]]:
     rows = []
     for option in config.OPTIONS:
         value = getattr(settings, option.name)
+        if option.is_secret:
+            value = None if value is None else "set, not shown"
         shown = ", ".join(value) if isinstance(value, tuple) else ("" if value is None else str(value))
         rows.append(
             {
