@@ -21,6 +21,7 @@ RunStatus = Literal[
     "canceled",
     "dead_letter",
 ]
+DeliveryStatus = Literal["pending", "delivered", "failed"]
 Slug = Annotated[
     str,
     Meta(
@@ -158,16 +159,12 @@ class GrantedWait(Message, kw_only=True):
 class WaitResult(Message, kw_only=True):
     """The wait is granted and the dispatch is over. Of several, the first stands at the top too."""
 
-    status: Literal["waiting"] = "waiting"
+    status: Literal["waiting"]
     event_key: str
     expires_at: datetime
     trigger_id: str
     callback_url: str | None = None
     events: list[GrantedWait] | None = None
-
-    # `status` is always there, though it has a default.
-    def __post_init__(self) -> None:
-        self.status = "waiting"
 
 
 class RunState(Message, kw_only=True):
@@ -189,7 +186,7 @@ class Delivery(Message, kw_only=True):
     trigger_id: str
     type: Literal["trigger.opened", "trigger.settled"]
     url: str
-    status: Literal["pending", "delivered", "failed"]
+    status: DeliveryStatus
     attempts: int
     last_status: int | None = None
     error: str | None = None
@@ -293,6 +290,14 @@ class LogRequest(Message, kw_only=True):
 class ProgressRequest(Message, kw_only=True):
     percent: Annotated[float, Meta(ge=0, le=100)] | None = None
     message: Annotated[str, Meta(max_length=1_000)] | None = None
+
+
+class HeartbeatRequest(Message, kw_only=True):
+    """Nothing: who asks, and for what, stands in the token."""
+
+
+class ReleaseRequest(Message, kw_only=True):
+    """Nothing, likewise."""
 
 
 class CompleteRequest(Message, kw_only=True):
