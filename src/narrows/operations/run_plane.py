@@ -62,21 +62,23 @@ class RunOperation:
         return [("runs_by_id", self.project_id, self.run_id)]
 
     def current(self, tx: Transaction) -> Run:
-        """The run, executed by this very dispatch. Raises NotFound, Gone if the run has ended, Conflict if
-        it is no longer this dispatch's."""
+        """The run, executed by this very dispatch. Raises NotFound, and as `check_dispatch`."""
         run = find_run(tx, self.project_id, self.run_id)
-        if rules.has_ended(run):
-            raise Gone(f"The run {run.id} is {run.status}. Stop working on it.")
-        if run.dispatch != self.dispatch:
-            raise Conflict(
-                f"This token is of dispatch {self.dispatch} of the run {run.id}; it has been dispatched "
-                "again since. Stop working on it."
-            )
-        if not rules.is_executing(run):
-            raise Conflict(
-                f"The run {run.id} is {run.status}: this dispatch of it is over. Stop working on it."
-            )
+        check_dispatch(run, self.dispatch)
         return run
+
+
+def check_dispatch(run: Run, dispatch: int) -> None:
+    """Raise Gone if the run has ended, Conflict if it is no longer this dispatch's."""
+    if rules.has_ended(run):
+        raise Gone(f"The run {run.id} is {run.status}. Stop working on it.")
+    if run.dispatch != dispatch:
+        raise Conflict(
+            f"This token is of dispatch {dispatch} of the run {run.id}; it has been dispatched "
+            "again since. Stop working on it."
+        )
+    if not rules.is_executing(run):
+        raise Conflict(f"The run {run.id} is {run.status}: this dispatch of it is over. Stop working on it.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
