@@ -18,7 +18,7 @@ from narrows.core.states import FactKind, HeldStatus, TriggerStatus
 from narrows.engine.expire import ExpireTriggersRole
 from narrows.engine.feed import Feed
 from narrows.errors import Conflict
-from narrows.operations import delivery
+from narrows.operations import delivery, triggers
 from narrows.operations.base import ENGINE, HeldOutcome
 from narrows.operations.events import SendEvent
 from narrows.operations.prefix import SendPrefixChunk
@@ -149,7 +149,7 @@ def taken_and_resolved_apart(planting: Planting) -> None:
     taken: dict[str, Any] = {}
     strict = Service.perform
 
-    def take(self: OpenTrigger, tx: Transaction, trigger: Trigger, held: Any) -> Trigger:
+    def take(tx: Transaction, trigger: Trigger, held: Any, entropy: int) -> Trigger:
         if held.event_id is None:
             tx.delete(held)
         else:
@@ -168,7 +168,7 @@ def taken_and_resolved_apart(planting: Planting) -> None:
         )  # fmt: skip
         return await strict(self, send)
 
-    planting.replace(OpenTrigger, "_take", take)
+    planting.replace(triggers, "take", take)
     planting.replace(Service, "perform", perform)
 
 
