@@ -14,7 +14,7 @@ from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import DueHeldEvents, DueTriggers, ReadMark
 from narrows.operations.reads.retention import SurplusUnmatched
-from narrows.operations.retention import PruneRows, PruneTriggers
+from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
 from narrows.testing import ManualClock
@@ -24,6 +24,13 @@ PROJECT = "p"
 
 def commit(*triggers: Trigger, held: tuple[HeldEvent, ...] = ()) -> Committed:
     return Committed((), triggers, (), held, operations=1, now=0, commit_secs=0.0)
+
+
+def table_of(what: PruneTriggers | PruneRuns | PruneRows) -> str | None:
+    """What is to be pruned; None stands for settled triggers."""
+    if isinstance(what, PruneRows):
+        return what.table
+    return "runs" if isinstance(what, PruneRuns) else None
 
 
 class FakeService:
@@ -115,9 +122,9 @@ class FakeService:
                 expired += 1
         return expired
 
-    async def prune(self, what: PruneTriggers | PruneRows) -> int:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
         self.pruned.append(what)
-        table = what.table if isinstance(what, PruneRows) else None
+        table = table_of(what)
         going = min(self.old_rows.get(table, 0), what.limit)
         self.old_rows[table] = self.old_rows.get(table, 0) - going
         return going

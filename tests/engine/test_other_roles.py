@@ -15,9 +15,9 @@ from narrows.engine.prune import DAY_US, PERIOD_US, PruneRole
 from narrows.engine.roles import all_roles
 from narrows.engine.unmatched import PAUSE_US, UnmatchedBuffer, WriteUnmatchedRole
 from narrows.errors import Unavailable
-from narrows.operations.retention import PruneRows, PruneTriggers
+from narrows.operations.retention import PruneTriggers
 from narrows.testing import ManualClock
-from tests.engine.fakes import FakeService
+from tests.engine.fakes import FakeService, table_of
 
 SECOND_US = 1_000_000
 
@@ -66,21 +66,21 @@ async def test_retention_is_kept_in_small_commits_that_are_spread_out(
     service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prune, "ROWS_AN_OPERATION", 10)
-    service.old_rows = {None: 25, "facts": 5, "stream_tokens": 1}
+    service.old_rows = {None: 25, "runs": 3, "facts": 5, "stream_tokens": 1}
     role, now = PruneRole(service, retention_days=30), service.clock.now()
     due = now
     while due < now + PERIOD_US:
         due = await role.round() or 0
         assert due > service.clock.now(), "there is a pause after every commit"
-    assert role.deleted == 31
+    assert role.deleted == 34
     assert set(service.old_rows.values()) == {0}
-    asked = [(each.table if isinstance(each, PruneRows) else None) for each in service.pruned]
+    asked = [table_of(each) for each in service.pruned]
     assert asked[:4] == [None] * 4
-    ages = {
-        (each.table if isinstance(each, PruneRows) else None): now - each.before for each in service.pruned
-    }
+    ages = {table_of(each): now - each.before for each in service.pruned}
     assert ages == {
         None: 30 * DAY_US,
+        "runs": 30 * DAY_US,
+        "deliveries": 30 * DAY_US,
         "facts": 30 * DAY_US,
         "unmatched_events": 30 * DAY_US,
         "idempotency_records": DAY_US,

@@ -109,6 +109,7 @@ class FactKind(StrEnum):
     JOB_UPDATED = "job.updated"
     JOB_DELETED = "job.deleted"
     JOB_SECRET_ROTATED = "job.secret_rotated"
+    RUNS_PURGED = "runs.purged"
     RUN_CREATED = "run.created"
     RUN_DUE = "run.due"
     RUN_DISPATCHED = "run.dispatched"

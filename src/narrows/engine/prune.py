@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from narrows.engine.loop import Role
-from narrows.operations.retention import PruneRows, PruneTriggers
+from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -26,8 +26,8 @@ SHORTEST_PAUSE_US: Final = 20_000
 
 
 class Duty(NamedTuple):
-    """Delete what is older than `age_us` from one table; no table means settled triggers with all that
-    belongs to them."""
+    """Delete what is older than `age_us` from one table; no table means settled triggers, `runs` those that
+    have ended, each with all that belongs to them."""
 
     age_us: int
     table: str | None = None
@@ -37,6 +37,8 @@ def duties(retention_days: int) -> tuple[Duty, ...]:
     retention_us = retention_days * DAY_US
     return (
         Duty(retention_us),
+        Duty(retention_us, "runs"),
+        Duty(retention_us, "deliveries"),
         Duty(retention_us, "facts"),
         Duty(retention_us, "unmatched_events"),
         Duty(IDEMPOTENCY_US, "idempotency_records"),
@@ -69,6 +71,8 @@ class PruneRole(Role):
 
     async def _prune(self, duty: Duty) -> int:
         before = self._clock.now() - duty.age_us
+        if duty.table == "runs":
+            return await self._service.prune(PruneRuns(before, ROWS_AN_OPERATION, self._service.entropy()))
         if duty.table is not None:
             return await self._service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION))
         return await self._service.prune(PruneTriggers(before, ROWS_AN_OPERATION, self._service.entropy()))

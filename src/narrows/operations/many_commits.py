@@ -15,7 +15,7 @@ from narrows.operations.idempotency import IN_PROGRESS, IdempotentStep, is_kept
 from narrows.operations.prefix import CHUNK, PrefixOutcome, Progress, SendPrefix, SendPrefixChunk
 from narrows.operations.purge import CHUNK as PURGE_CHUNK
 from narrows.operations.purge import DeleteTriggers, Purge, PurgeOutcome, PurgeProgress
-from narrows.operations.reads import CountSettled, SettledTriggers, WaitingUnderPrefix
+from narrows.operations.reads import CountSettled, SettledTriggers, WaitGroupsOf, WaitingUnderPrefix
 from narrows.operations.reads.internal import FirstTriggers, GetIdempotencyRecord
 
 if TYPE_CHECKING:
@@ -188,11 +188,13 @@ class ManyCommits:
         self, request: Purge, ids: tuple[str, ...], progress: PurgeProgress, kept: str | None, done: bool
     ) -> tuple[int, str | None]:
         """One commit of a purge; answers how many went, and what is kept of the progress."""
+        keys = tuple((request.project_id, trigger_id) for trigger_id in ids)
         operation = DeleteTriggers(
-            ids=tuple((request.project_id, trigger_id) for trigger_id in ids),
+            ids=keys,
             settled_before=progress.settled_before,
             entropy=self._service.entropy(),
             actor=request.actor,
+            wait_groups=await self._service.read(WaitGroupsOf(keys)),
         )
         if request.scope_hash is None:
             return await self._commit(operation, progress.deleted), None

@@ -7,8 +7,16 @@ from typing import NamedTuple
 
 
 class PruneTriggers(NamedTuple):
-    """Settled triggers, of all projects, whose roots have ended. `before` is in microseconds; at most
+    """Settled triggers, of all projects, that nobody needs any more. `before` is in microseconds; at most
     `limit` rows go in one commit."""
+
+    before: int
+    limit: int
+    entropy: int
+
+
+class PruneRuns(NamedTuple):
+    """The same for runs that have ended, with their answers, roots and payloads."""
 
     before: int
     limit: int

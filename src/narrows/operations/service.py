@@ -16,14 +16,22 @@ from narrows.core.records import UnmatchedEvent
 from narrows.errors import Refusal, Unavailable
 from narrows.operations.answers import Schemas, payloads_equal
 from narrows.operations.base import Question, Undelivered
+from narrows.operations.claiming import Claims
 from narrows.operations.events import SendBatch
 from narrows.operations.idempotency import Idempotent
 from narrows.operations.many_commits import ManyCommits
 from narrows.operations.prefix import PrefixOutcome, SendPrefix
-from narrows.operations.purge import DeleteRows, DeleteTriggers, Purge, PurgeOutcome
-from narrows.operations.reads import GetTriggerById, ListApiKeys, LoadSchema, OldRows
+from narrows.operations.purge import DeleteRows, DeleteRuns, DeleteTriggers, Purge, PurgeOutcome
+from narrows.operations.reads import (
+    GetTriggerById,
+    ListApiKeys,
+    LoadSchema,
+    OldRows,
+    PrunableRuns,
+    WaitGroupsOf,
+)
 from narrows.operations.reads.internal import LoadHeldPayload, PrunableTriggers
-from narrows.operations.retention import PruneRows, PruneTriggers
+from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
 from narrows.storage.writer import Undecided
 
 #: An operation that is asked again and again because what it depends on changes is given up.
@@ -64,6 +72,7 @@ class Service:
         self.unmatched: Any = NoSink() if unmatched is None else unmatched
         self._schemas = Schemas()
         self._many_commits = ManyCommits(self)
+        self.claims = Claims(self)
 
     def entropy(self) -> int:
         """64 random bits for the ids that an operation makes."""
@@ -96,17 +105,30 @@ class Service:
             if cursor is None:
                 return False
 
-    async def prune(self, what: PruneTriggers | PruneRows) -> int:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
         """One small commit of retention; 0 when nothing is left that is old enough."""
-        return await (
-            self._prune_triggers(what) if isinstance(what, PruneTriggers) else self._prune_rows(what)
-        )
+        if isinstance(what, PruneTriggers):
+            return await self._prune_triggers(what)
+        return await (self._prune_runs(what) if isinstance(what, PruneRuns) else self._prune_rows(what))
 
     async def _prune_triggers(self, prune: PruneTriggers) -> int:
         ids = await self.read(PrunableTriggers(settled_before=prune.before, limit=prune.limit))
         if not ids:
             return 0
-        operation = DeleteTriggers(ids=tuple(ids), settled_before=prune.before, entropy=prune.entropy)
+        operation = DeleteTriggers(
+            ids=tuple(ids),
+            settled_before=prune.before,
+            entropy=prune.entropy,
+            wait_groups=await self.read(WaitGroupsOf(tuple(ids))),
+        )
+        deleted: int = await self.decide(operation)
+        return deleted
+
+    async def _prune_runs(self, prune: PruneRuns) -> int:
+        ids = await self.read(PrunableRuns(prune.before, prune.limit))
+        if not ids:
+            return 0
+        operation = DeleteRuns(ids=tuple(ids), finished_before=prune.before, entropy=prune.entropy)
         deleted: int = await self.decide(operation)
         return deleted
 

@@ -19,7 +19,13 @@ from narrows.operations.reads.jobs import GetJob, JobsById, ListJobs, PendingMes
 from narrows.operations.reads.listing import ListTriggers
 from narrows.operations.reads.near_keys import NearKeys, NearWaits
 from narrows.operations.reads.paging import Page
-from narrows.operations.reads.retention import CountSettled, OldRows, SettledTriggers
+from narrows.operations.reads.retention import (
+    CountSettled,
+    OldRows,
+    PrunableRuns,
+    SettledTriggers,
+    WaitGroupsOf,
+)
 from narrows.operations.reads.runs import GetRun, ListRuns, RunsWithBodies, RunTimeline
 from narrows.operations.reads.triggers import (
     GetStats,
@@ -65,6 +71,7 @@ __all__ = [
     "OldestWaiting",
     "Page",
     "PendingMessages",
+    "PrunableRuns",
     "QueuedJobs",
     "ReadMark",
     "RunCheckpoint",
@@ -74,6 +81,7 @@ __all__ = [
     "SchemaVersion",
     "SettledTriggers",
     "Timeline",
+    "WaitGroupsOf",
     "WaitingFor",
     "WaitingUnderPrefix",
 ]

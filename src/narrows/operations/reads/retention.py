@@ -58,6 +58,34 @@ class CountSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class PrunableRuns:
+    """Up to `limit` (project id, run id), of all projects, of runs that ended before a moment."""
+
+    finished_before: int
+    limit: int
+
+    async def run(self, reader: Reader) -> list[tuple[str, str]]:
+        rows = await reader.rows(
+            "prunable_runs",
+            finished_before=self.finished_before,
+            below_id=first_id_at(self.finished_before),
+            limit=self.limit,
+        )
+        return [(project_id, run_id) for project_id, run_id in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitGroupsOf:
+    """The wait groups (project id, id) that triggers (project id, id) belong to."""
+
+    triggers: tuple[tuple[str, str], ...]
+
+    async def run(self, reader: Reader) -> tuple[tuple[str, str], ...]:
+        rows = await reader.load("wait_groups_of_triggers", list(self.triggers))
+        return tuple((project_id, group_id) for project_id, group_id in rows)
+
+
+@dataclass(frozen=True, slots=True)
 class SurplusUnmatched:
     """The keys of a project's unmatched events beyond the newest `kept`, up to `limit` of them."""
 
@@ -73,8 +101,8 @@ class SurplusUnmatched:
 
 @dataclass(frozen=True, slots=True)
 class OldRows:
-    """The keys of rows of an append-only table from before a moment: `facts`, `unmatched_events`
-    (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""
+    """The keys of rows of a table from before a moment: `facts`, `unmatched_events`, `deliveries` that
+    are over (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""
 
     table: str
     before: int
@@ -87,6 +115,10 @@ class OldRows:
                 return await reader.rows("old_facts", before_id=first_id, most=self.limit)
             case "unmatched_events":
                 return await reader.rows("old_unmatched_events", before_id=first_id, most=self.limit)
+            case "deliveries":
+                return await reader.rows(
+                    "old_deliveries", before_id=first_id, before=self.before, most=self.limit
+                )
             case "idempotency_records":
                 return await reader.rows("old_idempotency_records", before=self.before, most=self.limit)
             case "stream_tokens":

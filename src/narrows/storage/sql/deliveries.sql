@@ -26,6 +26,7 @@ where deliveries.project_id = i.project_id and deliveries.id = i.id
 -- name: delete_deliveries
 delete from deliveries
 where (project_id, id) in (select i.project_id, i.id from @input(project_id text, id text) as i)
+  and status <> 'pending'
 
 -- name: delete_deliveries_of_triggers
 delete from deliveries

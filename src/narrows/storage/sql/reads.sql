@@ -271,12 +271,17 @@ order by t.id
 limit 1 offset :looked_at
 
 -- name: settled_triggers
--- What purge and retention may delete: settled before, and its root has ended.
+-- What purge and retention may delete: settled before, its root has ended, no webhook about it is due
+-- and no live replay goes on from it.
 select t.id from triggers as t
 where t.project_id = :project_id and t.id > :after_id and t.id <= :last_id
   and t.status <> 'waiting' and t.settled_at < :settled_before
+  and coalesce(t.notify_status, '') <> 'pending'
   and not exists (select 1 from roots as r
                   where r.project_id = t.project_id and r.id = t.root_id and r.ended_at is null)
+  and not exists (select 1 from runs as n
+    where n.project_id = t.project_id and n.wait_group_id = t.wait_group_id
+      and n.replay_of is not null and n.finished_at is null)
 order by t.id
 limit :most
 
@@ -284,8 +289,12 @@ limit :most
 select count(*) from triggers as t
 where t.project_id = :project_id and t.id < :before_id
   and t.status <> 'waiting' and t.settled_at < :settled_before
+  and coalesce(t.notify_status, '') <> 'pending'
   and not exists (select 1 from roots as r
                   where r.project_id = t.project_id and r.id = t.root_id and r.ended_at is null)
+  and not exists (select 1 from runs as n
+    where n.project_id = t.project_id and n.wait_group_id = t.wait_group_id
+      and n.replay_of is not null and n.finished_at is null)
 
 -- name: old_facts
 -- What concerns no project (an admin key) is kept under the project id '-'.

@@ -51,7 +51,7 @@ where (t.request_payload_id is not null and not exists (select 1 from payloads a
 limit 20
 
 -- name: verify_payload_holders
--- A payload goes with the last trigger or held event that names it: none too early, none never.
+-- A payload goes with the last record that names it: none too early, none never.
 with named (project_id, id) as (
   select project_id, request_payload_id from triggers where request_payload_id is not null
   union all
@@ -60,6 +60,12 @@ with named (project_id, id) as (
   select project_id, expected_schema_id from triggers where expected_schema_id is not null
   union all
   select project_id, payload_id from held_events where payload_id is not null
+  union all
+  select project_id, payload_id from runs where payload_id is not null
+  union all
+  select project_id, result_id from runs where result_id is not null
+  union all
+  select project_id, state_id from runs where state_id is not null
 ), counted as (select project_id, id, count(*) as holders from named group by project_id, id)
 select p.project_id || ' ' || p.id, p.holders
 from payloads as p left join counted on counted.project_id = p.project_id and counted.id = p.id
