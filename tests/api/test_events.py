@@ -166,13 +166,6 @@ async def test_a_wait_that_cannot_be_opened_is_400(tmp_path: Path, body: Any) ->
         assert (await client("GET", "/v1/events/stats")).json["total_count"] == 0
 
 
-async def test_notify_url_is_refused_and_says_why(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
-        answer = await client("POST", "/v1/events", {"event_key": "k", "notify_url": "https://example.com"})
-        assert answer.status == 400
-        assert "later version" in answer.json["error"]
-
-
 async def test_a_callback_url_takes_any_json_and_looking_changes_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path, public_url="https://waits.example.com/") as client:
         made = (await client("POST", "/v1/events", {"event_key": "k", "callback_url": True})).json

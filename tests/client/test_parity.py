@@ -12,7 +12,7 @@ from narrows.client import AsyncClient, BatchItem, Client, calls
 from tests.client.conftest import Face
 from tests.client.scripted import Answer, ManualPace, ScriptedServer
 
-LIFE = {"close", "perform", "follow"}
+LIFE = {"close", "perform", "follow", "line"}
 PASSED_ON = {"wait_once": {"trigger_id": "t1"}}
 ARGUMENTS: dict[str, Any] = {
     "event_key": "a/b",
@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, Any] = {
     "project_id": "p1",
     "scopes": ["events:read"],
     "api_key_id": "key1",
+    "delivery_id": "d1",
     "job": "resize-image",
     "jobs": ["resize-image"],
     "slug": "resize-image",

@@ -11,10 +11,17 @@ from narrows.api import bodies, idempotency, render, replies
 from narrows.api.auth import DEV_CREDENTIAL, SCOPES
 from narrows.api.call import Call
 from narrows.api.checks import check_plain
-from narrows.api.keys import SECRET_BYTES, hash_secret, make_key, make_key_id, make_token
+from narrows.api.keys import (
+    SECRET_BYTES,
+    hash_secret,
+    make_key,
+    make_key_id,
+    make_signing_secret,
+    make_token,
+)
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
-from narrows.core import records
+from narrows.core import records, signing_secrets
 from narrows.core.keys import check_key, check_project_id
 from narrows.errors import Forbidden, InvalidRequest
 from narrows.operations import reads
@@ -24,33 +31,70 @@ from narrows.operations.access import (
     CreateStreamToken,
     RevokeApiKey,
     RotateApiKey,
+    RotateProjectSecret,
 )
 from narrows.operations.base import Replayed
 from narrows.operations.idempotency import Kept
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 from narrows.wire.times import from_datetime, to_text
 
 STREAM_TOKEN_SECS = 3600
 
 
 async def create_project(call: Call) -> Reply:
-    """Create a project."""
+    """Create a project; its signing secret is shown once."""
     body = await bodies.decode(call, bodies.CREATE_PROJECT)
+    secret, encrypted = make_signing_secret(
+        call.service.clock.random_bytes(SECRET_BYTES), call.api.settings.keyring
+    )
     operation = CreateProject(
         actor=call.credential.actor,
         id=check_project_id(body.id),
         name=check_plain(body.name, "name"),
+        signing_secrets=signing_secrets.first_secret(encrypted),
         entropy=call.entropy(),
     )
     call.project_id = body.id
     outcome = await idempotency.perform(call, operation, _keep_project)
     if isinstance(outcome, Replayed):
         return await idempotency.replay(call, outcome.record)
-    return 201, encode(render.project(outcome))
+    return 201, encode(render.project(outcome, secret))
 
 
 def _keep_project(project: records.Project) -> Kept:
-    return Kept(status=201, reply=encode(render.project(project)).decode())
+    return Kept(status=201, secret_id=project.id)
+
+
+async def rotate_project_secret(call: Call) -> Reply:
+    """Replace the signing secret of a project; the new one is shown once."""
+    body = await bodies.decode(call, bodies.ROTATE_SECRET)
+    project_id = await call.project(call.param)
+    if body.project_id not in (None, project_id):
+        raise InvalidRequest("The path and project_id name two different projects; name one.")
+    secret, encrypted = make_signing_secret(
+        call.service.clock.random_bytes(SECRET_BYTES), call.api.settings.keyring
+    )
+    operation = RotateProjectSecret(
+        actor=call.credential.actor,
+        project_id=project_id,
+        entropy=call.entropy(),
+        encrypted=encrypted,
+        overlap_secs=body.overlap_secs,
+    )
+    outcome = await idempotency.perform(call, operation, _keep_rotation)
+    if isinstance(outcome, Replayed):
+        return await idempotency.replay(call, outcome.record)
+    until = signing_secrets.old_until(outcome.signing_secrets)
+    return 200, encode(
+        run_messages.Secret(
+            signing_secret=secret,
+            old_until=None if until is None else to_text(until),  # type: ignore[arg-type]  # times go out as text
+        )
+    )
+
+
+def _keep_rotation(project: records.Project) -> Kept:
+    return Kept(status=200, secret_id=project.id)
 
 
 async def list_projects(call: Call) -> Reply:

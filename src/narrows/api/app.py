@@ -16,6 +16,7 @@ from narrows.api import (
     batch,
     bench,
     callbacks,
+    deliveries,
     events,
     held,
     many,
@@ -38,6 +39,7 @@ from narrows.api.settings import BATCH_LIMIT_BYTES, BODY_LIMIT_BYTES, ApiSetting
 from narrows.api.streams import Streams
 from narrows.errors import Unauthenticated
 from narrows.wire import messages as m
+from narrows.wire import run_messages as r
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -92,9 +94,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("DELETE", "/v1/held-events/{id}", held.delete_held_event, "events:write", None, m.Held, (200, 409), query=P),
     _row("GET", "/v1/unmatched-events", held.list_unmatched_events, "events:read", None, m.UnmatchedPage, query=(*P, "event_key", *PAGE)),
     _row("GET", "/v1/explain", events.explain, "events:read", None, m.Explanation, query=(*P, "event_key")),
+    _row("GET", "/v1/deliveries", deliveries.list_deliveries, "deliveries:read", None, r.DeliveryPage, query=(*P, "status", "trigger_id", *PAGE)),
+    _row("POST", "/v1/deliveries/{id}/retry", deliveries.retry_delivery, "deliveries:write", r.RetryDeliveryRequest, r.Delivery, (200, 409), **KEYED),
     _row("POST", "/v1/stream-tokens", access.create_stream_token, "events:read", m.StreamTokenRequest, m.StreamToken, (201,)),
     _row("POST", "/v1/projects", access.create_project, "keys:manage", m.CreateProjectRequest, m.Project, (201, 409), **KEYED, **ADMIN),
     _row("GET", "/v1/projects", access.list_projects, "keys:manage", None, m.ProjectPage, query=PAGE, **ADMIN),
+    _row("POST", "/v1/projects/{id}/rotate-secret", access.rotate_project_secret, "keys:manage", r.RotateSecretRequest, r.Secret, (200, 409), **KEYED),
     _row("POST", "/v1/api-keys", access.create_api_key, "keys:manage", m.CreateApiKeyRequest, m.ApiKey, (201, 409), **KEYED),
     _row("GET", "/v1/api-keys", access.list_api_keys, "keys:manage", None, m.ApiKeyPage, query=(*P, *PAGE)),
     _row("DELETE", "/v1/api-keys/{id}", access.revoke_api_key, "keys:manage", None, m.ApiKey, query=P),

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from narrows.api.keys import hash_secret, key_id_of
+from narrows.api.keys import SECRET_BYTES, hash_secret, key_id_of, make_signing_secret
 from narrows.api.routing import PUBLIC, Route
 from narrows.core.keys import check_project_id
 from narrows.core.records import ApiKey, StreamToken
+from narrows.core.signing_secrets import first_secret
 from narrows.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from narrows.operations import reads
 from narrows.operations.access import CreateProject, OpenStreamToken
@@ -219,15 +220,28 @@ class Authenticator:
         if call.credential is DEV_CREDENTIAL:
             if call.method in ("GET", "HEAD"):
                 return project_id
-            await self._service.perform(
-                CreateProject(actor=DEV, id=project_id, name=None, entropy=call.entropy(), exist_ok=True)
-            )
+            await self._service.perform(_made_for_dev(call, project_id))
         elif await self._service.read(reads.GetProject(project_id=project_id)) is None:
             raise _unknown_project()
         if len(self._projects) >= MAX_CACHED:
             self._projects.clear()
         self._projects.add(project_id)
         return project_id
+
+
+def _made_for_dev(call: Call, project_id: str) -> CreateProject:
+    """With a signing secret, which nobody is told: who wants to check signatures makes a new one."""
+    _, encrypted = make_signing_secret(
+        call.service.clock.random_bytes(SECRET_BYTES), call.api.settings.keyring
+    )
+    return CreateProject(
+        actor=DEV,
+        id=project_id,
+        name=None,
+        signing_secrets=first_secret(encrypted),
+        entropy=call.entropy(),
+        exist_ok=True,
+    )
 
 
 def _unknown_project() -> NotFound:

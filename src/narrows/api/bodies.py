@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 
 from narrows.api.call import Call
 from narrows.errors import InvalidRequest
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 from narrows.wire.payloads import check_escapes, compact
 
 Body = TypeVar("Body")
@@ -49,6 +49,8 @@ CALLBACK_URL = Decoder(messages.CallbackUrlRequest)
 CREATE_PROJECT = Decoder(messages.CreateProjectRequest)
 CREATE_API_KEY = Decoder(messages.CreateApiKeyRequest)
 ROTATE_API_KEY = Decoder(messages.RotateApiKeyRequest)
+ROTATE_SECRET = Decoder(run_messages.RotateSecretRequest)
+RETRY_DELIVERY = Decoder(run_messages.RetryDeliveryRequest)
 
 
 async def decode(call: Call, decoder: Decoder[Body]) -> Body:

@@ -10,12 +10,13 @@ from typing import Final
 from narrows.api import bodies, idempotency, render, replies
 from narrows.api.call import Call
 from narrows.api.checks import check_plain, check_tags, choice, stated
+from narrows.api.deliveries import check_notify_url
 from narrows.api.keys import SECRET_BYTES, hash_secret, make_token
 from narrows.api.replies import encode
 from narrows.api.routing import Reply
 from narrows.core.keys import check_key
 from narrows.core.states import SourceType, TriggerStatus
-from narrows.errors import InvalidRequest, NotFound
+from narrows.errors import NotFound
 from narrows.operations import reads
 from narrows.operations.answers import compile_schema
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
@@ -58,19 +59,16 @@ def _key_of_query(call: Call, name: str) -> str | None:
 async def open_trigger(call: Call) -> Reply:
     """Open a wait of a client."""
     body = await bodies.decode(call, bodies.OPEN_TRIGGER)
-    if body.notify_url is not None:
-        raise InvalidRequest(
-            "notify_url is not taken yet: deliveries come in a later version. Leave it out, and watch "
-            "the stream or the long poll of the wait instead."
-        )
     check_tags(body.tags)
     expected_schema = bodies.payload_text(body.expected_schema, "expected_schema")
     if expected_schema is not None:
         await asyncio.to_thread(compile_schema, expected_schema)  # refuses one that cannot be used
     token = make_token(call.service.clock.random_bytes(SECRET_BYTES)) if body.callback_url else None
+    project_id = await call.project(body.project_id)
+    await check_notify_url(call, project_id, body.notify_url)
     operation = OpenTrigger(
         actor=call.credential.actor,
-        project_id=await call.project(body.project_id),
+        project_id=project_id,
         event_key=check_key(body.event_key),
         timeout_secs=body.timeout_secs,
         entropy=call.entropy(),
@@ -78,6 +76,7 @@ async def open_trigger(call: Call) -> Reply:
         name=check_plain(body.name, "name"),
         tags=encode(body.tags).decode() if body.tags else None,
         expected_schema=expected_schema,
+        notify_url=body.notify_url,
         callback_token_hash=None if token is None else hash_secret(token),
         if_waiting=body.if_waiting,
     )

@@ -1,6 +1,6 @@
 """The text of secrets: API keys `nrw_<id>_<256 bits>_<check>`, and the tokens of callback URLs and
-streams. Pure. A key's check digits catch a typing error without a look at the store; only the
-SHA-256 of a secret is ever kept. Not here: who may do what (`auth.py`).
+streams, signing secrets. Pure. A key's check digits catch a typing error without a look at the store; only the
+SHA-256 of a secret is ever kept; a signing secret is encrypted, since it has to be used again. Not here: who may do what (`auth.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import re
 import zlib
 from base64 import b32hexencode, urlsafe_b64encode
 from typing import Final
+
+from narrows.keyring import Keyring
+from narrows.wire.signatures import make_secret
 
 SECRET_BYTES: Final = 32
 KEY_ID_ENTROPY_BYTES: Final = 4
@@ -38,6 +41,12 @@ def make_key(key_id: str, secret: bytes) -> str:
 def make_token(secret: bytes) -> str:
     """43 characters of base64url."""
     return urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def make_signing_secret(secret: bytes, keyring: Keyring) -> tuple[str, str]:
+    """A secret that signs what this server sends, to be shown once, and the same as it is kept."""
+    text = make_secret(secret)
+    return text, keyring.encrypt(text)
 
 
 def key_id_of(key: str) -> str | None:

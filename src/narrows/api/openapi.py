@@ -15,7 +15,7 @@ from narrows.api.openapi_schemas import EVENT_KEY, PROJECT_ID, Schema, reference
 from narrows.api.reference import examples
 from narrows.api.reference.words import NOTES, PARAMETERS, ROUTE_NAMES, TAGS
 from narrows.api.routing import PUBLIC, SPANNING, Route
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 
 #: What a refusal of each status means.
 REFUSALS: Final[dict[int, str]] = {
@@ -58,6 +58,10 @@ _QUERY: Final[dict[str, Schema]] = {
         ]
     },
     "timeout_secs": {"type": "integer", "minimum": 0, "maximum": _LARGEST, "default": 30},
+}
+#: Where the same name means something else than it does in the lists of triggers.
+_QUERY_OF: Final[dict[tuple[str, str], Schema]] = {
+    ("/v1/deliveries", "status"): {"type": "string", "enum": list(get_args(run_messages.DeliveryStatus))},
 }
 _PROJECT_HEADER: Final = "X-Project-Id"
 _KEY_PATTERN: Final = "^[!-~]([ -~]{0,253}[!-~])?$"
@@ -167,7 +171,9 @@ def _parameters(route: Route, verb: str) -> Iterator[dict[str, Any]]:
         if name != "token":  # the security scheme of streams says it
             required = verb == "explain" and name == "event_key"
             schema = EVENT_KEY if required else _query_schema(route, name)
-            yield _parameter("query", name, schema, _EXAMPLES.get(name), required=required)
+            parameter = _parameter("query", name, schema, _EXAMPLES.get(name), required=required)
+            text = PARAMETERS.get(f"{route.pattern} {name}")
+            yield parameter if text is None else parameter | {"description": text}
     if _has_project(route):
         yield _parameter("header", _PROJECT_HEADER, PROJECT_ID, "default")
     if route.idempotent:
@@ -183,7 +189,7 @@ def _query_schema(route: Route, name: str) -> Schema:
         return PROJECT_ID
     if name == "cursor" and route.pattern == "/v1/api-keys":
         return {"type": "string", "pattern": "^([0-9a-v]{16})?$"}
-    return _QUERY.get(name, {"type": "string"})
+    return _QUERY_OF.get((route.pattern, name)) or _QUERY.get(name, {"type": "string"})
 
 
 _EXAMPLES: Final = {
@@ -215,12 +221,16 @@ def _path_schema(route: Route, name: str) -> Schema:
         return {"type": "string", "minLength": 1}
     if route.pattern.startswith("/v1/api-keys"):
         return {"type": "string", "pattern": "^[0-9a-v]{16}$"}
+    if route.pattern.startswith("/v1/projects"):
+        return PROJECT_ID
     return {"type": "string", "format": "uuid"}
 
 
 def _path_example(route: Route, name: str) -> str:
     if route.pattern.startswith("/v1/api-keys"):
         return examples.KEY_ID
+    if route.pattern.startswith("/v1/projects"):
+        return examples.PROJECT
     held = route.pattern.startswith("/v1/held")
     return {
         "eventKey": examples.EVENT_KEY,

@@ -14,7 +14,7 @@ from narrows.api.auth import SCOPES
 from narrows.api.checks import MAX_TAG_LENGTH, MAX_TAGS
 from narrows.api.reference.words import FIELDS
 from narrows.core.keys import MAX_KEY_BYTES
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 
 Schema = dict[str, Any]
 REF: Final = "#/components/schemas/{name}"
@@ -53,8 +53,6 @@ _LIMITS: Final[dict[str, Schema]] = {
     "CreateProjectRequest.id": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     "CreateApiKeyRequest.scopes": {"items": {"type": "string", "enum": list(SCOPES)}},
 }
-#: Refused for now, whatever it holds.
-_HIDDEN: Final = {("OpenTriggerRequest", "notify_url")}
 
 
 def schemas(kinds: Iterable[type]) -> dict[str, Schema]:
@@ -68,13 +66,12 @@ def reference(kind: type) -> Schema:
 
 
 def _completed(name: str, schema: Schema) -> Schema:
-    kind = getattr(messages, name)
+    kind = getattr(messages, name, None) or getattr(run_messages, name)
     hints = typing.get_type_hints(kind)
     is_request = name.endswith("Request") or name == "BatchItem"
     schema["properties"] = {
         field: _field(name, field, given, hints[field], is_request)
         for field, given in schema["properties"].items()
-        if (name, field) not in _HIDDEN
     }
     if name == "StreamTokenRequest":
         schema["oneOf"] = _ONE_OF_TWO

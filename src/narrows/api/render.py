@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from narrows.core import records
-from narrows.wire import messages
+from narrows.core.run_records import Delivery
+from narrows.wire import messages, run_messages
 from narrows.wire.times import to_text
 
 
@@ -49,6 +50,8 @@ def trigger(
         expected_schema=_raw(expected_schema),
         sent_by=record.sent_by,
         settled_at=_time(record.settled_at),
+        notify_url=record.notify_url,
+        notify_status=_text(record.notify_status),
         callback_url=callback_url,
     )
 
@@ -89,6 +92,32 @@ def unmatched(record: records.UnmatchedEvent) -> messages.Unmatched:
     )
 
 
+def delivery(record: Delivery) -> run_messages.Delivery:
+    return run_messages.Delivery(
+        id=record.id,
+        project_id=record.project_id,
+        trigger_id=record.trigger_id,
+        type=_text(record.kind),
+        url=record.url,
+        status=_text(record.status),
+        attempts=record.attempts,
+        last_status=record.last_status,
+        error=record.error,
+        created_at=_time(record.created_at),
+        next_attempt_at=_time(record.due_at),
+        finished_at=_time(record.finished_at),
+    )
+
+
+def delivery_body(
+    record: Delivery, told: records.Trigger, expected_schema: str | None
+) -> run_messages.DeliveryBody:
+    """What a delivery sends: `told` is the trigger as it was when the delivery was made."""
+    return run_messages.DeliveryBody(
+        type=_text(record.kind), timestamp=_time(record.created_at), data=trigger(told, expected_schema)
+    )
+
+
 def stats(counters: records.Counters) -> messages.Stats:
     received = counters.received
     return messages.Stats(
@@ -101,8 +130,14 @@ def stats(counters: records.Counters) -> messages.Stats:
     )
 
 
-def project(record: records.Project) -> messages.Project:
-    return messages.Project(id=record.id, created_at=_time(record.created_at), name=record.name)
+def project(record: records.Project, signing_secret: str | None = None) -> messages.Project:
+    """A project; with its signing secret only in the reply that made it."""
+    return messages.Project(
+        id=record.id,
+        created_at=_time(record.created_at),
+        name=record.name,
+        signing_secret=signing_secret,
+    )
 
 
 def api_key(record: records.ApiKey, secret: str | None = None) -> messages.ApiKey:

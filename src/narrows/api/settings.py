@@ -3,11 +3,20 @@ reads the environment."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
+
+from narrows.clock import SystemClock
+from narrows.keyring import KEY_BYTES, Keyring
+from narrows.outgoing.guard import Guard
 
 BODY_LIMIT_BYTES: Final = 1 << 20
 BATCH_LIMIT_BYTES: Final = 4 << 20
+
+
+def _throwaway_keyring() -> Keyring:
+    """What it encrypts is lost with the process: for tests. The composition root hands in the real one."""
+    return Keyring.of(SystemClock().random_bytes(KEY_BYTES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +30,10 @@ class ApiSettings:
     public_url: str | None = None
     #: The same for requests over the Unix socket, which has no address of its own.
     listen_url: str = "http://localhost:8080"
+    #: Encrypts signing secrets; makes and checks run tokens.
+    keyring: Keyring = field(default_factory=_throwaway_keyring)
+    #: Which addresses the server may call: asked before one is taken.
+    guard: Guard = field(default_factory=Guard)
     body_limit_bytes: int = BODY_LIMIT_BYTES
     batch_limit_bytes: int = BATCH_LIMIT_BYTES
     max_streams_per_project: int = 10_000

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import ClassVar
 
+from narrows.core import signing_secrets
 from narrows.core.records import ApiKey, Project, StreamToken
 from narrows.core.states import FactKind
 from narrows.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
@@ -39,10 +40,12 @@ class AdminOperation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateProject(AdminOperation):
-    """Make a project. Raises Conflict where it exists, unless `exist_ok`."""
+    """Make a project. Raises Conflict where it exists, unless `exist_ok`. `signing_secrets` are as of
+    `core.signing_secrets`; one that exists and has none gets them."""
 
     id: str
     name: str | None = None
+    signing_secrets: str | None = None
     exist_ok: bool = False
 
     def touches(self) -> list[Touch]:
@@ -53,12 +56,44 @@ class CreateProject(AdminOperation):
         existing = tx.project(self.id)
         if existing is not None:
             if self.exist_ok:
-                return existing
+                return self._completed(tx, existing)
             raise Conflict(f"The project {self.id!r} exists already. Use it, or take another id.")
-        project = Project(self.id, self.name, tx.now)
+        project = Project(self.id, self.name, tx.now, self.signing_secrets)
         tx.save(project)
         tx.record_fact(FactKind.PROJECT_CREATED, project.id, project.id, self.actor.label, self.entropy)
         return project
+
+    def _completed(self, tx: Transaction, project: Project) -> Project:
+        if project.signing_secrets is not None or self.signing_secrets is None:
+            return project
+        completed = project._replace(signing_secrets=self.signing_secrets)
+        tx.save(completed)
+        return completed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotateProjectSecret(ProjectOperation):
+    """Sign a project's deliveries with a new secret, given encrypted; the old one signs beside it for
+    `overlap_secs`. Raises NotFound."""
+
+    encrypted: str
+    overlap_secs: int
+
+    def touches(self) -> list[Touch]:
+        return [*self.credential(), ("projects_by_id", self.project_id)]
+
+    def apply(self, tx: Transaction) -> Project:
+        self.authorize(tx)
+        check_project(tx, self.project_id)
+        project = tx.project(self.project_id)
+        assert project is not None
+        kept = signing_secrets.rotate(project.signing_secrets, self.encrypted, tx.wall, self.overlap_secs)
+        rotated = project._replace(signing_secrets=kept)
+        tx.save(rotated)
+        tx.record_fact(
+            FactKind.PROJECT_SECRET_ROTATED, project.id, project.id, self.actor.label, self.entropy
+        )
+        return rotated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

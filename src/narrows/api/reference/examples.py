@@ -9,6 +9,7 @@ WAIT_ID: Final = "0195f3c4-7a1e-7b42-9c0d-3f5a6b7c8d9e"
 HELD_ID: Final = "0195f3c4-8d20-7d11-8a44-1b2c3d4e5f60"
 KEY_ID: Final = "06ad7gq5j4f1k2m3"
 TOKEN: Final = "mQ2xVb7Yk0Lr5TzE9uNw3HsJc8PdGfA1oXiK4vRt6eB"  # noqa: S105 -- opens nothing
+PROJECT: Final = "shop"
 EVENT_KEY: Final = "approval:order_1042"
 SCOPES: Final = ["events:read", "events:send"]
 
@@ -68,7 +69,21 @@ _API_KEY: Final[dict[str, Any]] = {
 }
 #: Spelled in two parts, or it would look like a secret to whoever searches the code for secrets.
 _SECRET: Final = _API_KEY | {"key": "nrw_" + f"{KEY_ID}_{TOKEN}_5d41402a"}
-_PROJECT: Final = {"id": "shop", "created_at": "2026-11-23T20:40:44.123456Z", "name": "The shop"}
+_SIGNING_SECRET: Final = "whsec_" + f"{TOKEN}="
+_PROJECT: Final = {"id": PROJECT, "created_at": "2026-11-23T20:40:44.123456Z", "name": "The shop"}
+_DELIVERY: Final[dict[str, Any]] = {
+    "id": "0195f3c4-9f10-7c33-8b2a-6c5d4e3f2a1b",
+    "project_id": PROJECT,
+    "trigger_id": WAIT_ID,
+    "type": "trigger.settled",
+    "url": "https://shop.example.com/hooks/narrows",
+    "status": "pending",
+    "attempts": 2,
+    "last_status": 503,
+    "error": "the address answered 503",
+    "created_at": "2026-11-23T20:52:10.5Z",
+    "next_attempt_at": "2026-11-23T20:53:08.1Z",
+}
 _SEND: Final[dict[str, Any]] = {"payload": {"approved": True, "by": "ada@example.com"}}
 _OK: Final = {"status": "ok"}
 
@@ -181,8 +196,20 @@ EXAMPLES: Final[dict[tuple[str, str], tuple[Any, Any]]] = {
             "stream_url": f"https://narrows.example.com/v1/triggers/{WAIT_ID}/stream?token={TOKEN}",
         },
     ),
-    ("POST", "/v1/projects"): ({"id": "shop", "name": "The shop"}, _PROJECT),
+    ("GET", "/v1/deliveries"): (None, _page(_DELIVERY)),
+    ("POST", "/v1/deliveries/{id}/retry"): (
+        {},
+        _DELIVERY | {"next_attempt_at": "2026-11-23T20:52:41.9Z"},
+    ),
+    ("POST", "/v1/projects"): (
+        {"id": PROJECT, "name": "The shop"},
+        _PROJECT | {"signing_secret": _SIGNING_SECRET},
+    ),
     ("GET", "/v1/projects"): (None, _page(_PROJECT)),
+    ("POST", "/v1/projects/{id}/rotate-secret"): (
+        {"overlap_secs": 86400},
+        {"signing_secret": _SIGNING_SECRET, "old_until": "2026-11-24T20:52:10.5Z"},
+    ),
     ("POST", "/v1/api-keys"): ({"scopes": SCOPES, "project_id": "shop", "name": "checkout"}, _SECRET),
     ("GET", "/v1/api-keys"): (None, _page(_API_KEY)),
     ("DELETE", "/v1/api-keys/{id}"): (None, _API_KEY | {"revoked_at": "2026-11-23T20:52:10.5Z"}),

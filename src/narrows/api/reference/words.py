@@ -11,6 +11,7 @@ TAGS: Final[dict[str, str]] = {
     "Waits by id": "The same for exactly one wait: a late retry never touches the next wait under its key.",
     "Callback URLs": "A secret address that settles one wait, for providers that cannot send our header.",
     "Early and lost events": "Events that came before their wait, and events that settled nothing.",
+    "Deliveries": "Outgoing webhooks to the `notify_url` of a wait, signed as Standard Webhooks has it.",
     "Access": "Projects, API keys, and tokens for streams in a browser.",
     "Server": "What the server says of itself.",
 }
@@ -39,9 +40,12 @@ Callback URLs | POST /h/{token} | send_to_callback
 Early and lost events | GET /v1/held-events | held_events
 Early and lost events | DELETE /v1/held-events/{id} | delete_held_event
 Early and lost events | GET /v1/unmatched-events | unmatched_events
+Deliveries | GET /v1/deliveries | list_deliveries
+Deliveries | POST /v1/deliveries/{id}/retry | retry_delivery
 Access | POST /v1/stream-tokens | create_stream_token
 Access | POST /v1/projects | create_project
 Access | GET /v1/projects | list_projects
+Access | POST /v1/projects/{id}/rotate-secret | rotate_project_secret
 Access | POST /v1/api-keys | create_api_key
 Access | GET /v1/api-keys | list_api_keys
 Access | DELETE /v1/api-keys/{id} | revoke_api_key
@@ -80,6 +84,8 @@ NOTES: Final[dict[str, str]] = {
     "purge": "Settled triggers of this project, by the time they were settled.",
     "send_to_callback": "By the rules of send. An `Idempotency-Key` is not looked at: the address names one wait, so that a repeat with an equal body is 200 and changes nothing, for as long as the wait is kept.",
     "wait_once": "Answers as soon as the trigger is settled, else after the given seconds with the trigger still `waiting`.",
+    "retry_delivery": "Also one that has failed for good; the attempts go on counting. 409 if it has been delivered.",
+    "rotate_project_secret": "For `overlap_secs` deliveries are signed with both secrets, so that their receiver can change over in peace; 0 ends the old one at once.",
     "create_stream_token": "Opens within 60 s and may open the same stream again for an hour.",
     "create_api_key": "A key can give only scopes that it has. Without a `project_id`, an admin makes an admin key.",
     "rotate_api_key": "The old key works on for `overlap_secs`.",
@@ -93,6 +99,8 @@ PARAMETERS: Final[dict[str, str]] = {
     "token": "The secret of a callback URL or of a stream.",
     "project_id": "The project. An API key has its own; an admin names one.",
     "status": "Only triggers in this status.",
+    "/v1/deliveries status": "Only deliveries in this status.",
+    "trigger_id": "Only this trigger's.",
     "source_type": "Filter triggers by source type.",
     "workflow_run_id": "Filter triggers by workflow run ID.",
     "job_run_id": "Filter triggers by job run ID.",
@@ -118,6 +126,20 @@ FIELDS: Final[dict[str, str]] = {
     "job_run_id": "The job run that waits.",
     "status": "The status; all but `waiting` are for ever.",
     "BatchItemResult.status": "The HTTP status of this item alone.",
+    "notify_url": "An http or https address that is called when the wait is opened and when it is settled.",
+    "notify_status": "How the newest call of `notify_url` stands.",
+    "type": "What has happened: the wait was opened, or settled.",
+    "url": "Where it goes.",
+    "Delivery.status": "`pending` while it is tried, then `delivered`, or `failed` after 8 attempts or a 410.",
+    "Delivery.error": "How its newest attempt failed.",
+    "Delivery.created_at": "When it happened.",
+    "attempts": "How often it was tried.",
+    "last_status": "The HTTP status that the newest attempt was answered.",
+    "next_attempt_at": "When it is tried next; while it is being tried, when that is given up as lost.",
+    "finished_at": "When it was delivered, or given up.",
+    "signing_secret": "What the receiver checks signatures with; given once.",
+    "old_until": "Until when the old secret signs too.",
+    "RotateSecretRequest.overlap_secs": "How long the old secret signs too.",
     "Health.status": "`ok`, or `unavailable` with the reasons.",
     "request_payload": "What the one who waits attached, for whoever answers. Any JSON value.",
     "response_payload": "What was sent. Any JSON value.",

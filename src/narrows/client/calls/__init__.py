@@ -10,6 +10,7 @@ from narrows.client.calls.access import (
     rotate_api_key,
     rotate_project_secret,
 )
+from narrows.client.calls.deliveries import list_deliveries, retry_delivery
 from narrows.client.calls.events import (
     delete_held_event,
     held_events,
@@ -73,6 +74,7 @@ __all__ = [
     "hold",
     "list",
     "list_api_keys",
+    "list_deliveries",
     "list_jobs",
     "list_projects",
     "list_runs",
@@ -84,6 +86,7 @@ __all__ = [
     "ready",
     "reference",
     "replay_run",
+    "retry_delivery",
     "revoke_api_key",
     "rotate_api_key",
     "rotate_job_secret",
