@@ -1,0 +1,316 @@
+"""Workers that wait for runs: the long poll of a claim, and who is woken by what is queued.
+
+A claimer first looks: all that are ready share one `ClaimRuns`, of which one at most is under way.
+Who finds nothing parks, first come, first served, at each of his jobs. A commit that queued n runs
+of a job wakes at most n of those parked there, and so does one that freed n places of a job with
+`max_concurrency`. Who was woken for a job and did not take of it (he was filled elsewhere, or has
+gone) wakes the next one, so that no run lies queued beside a claimer who would take it.
+
+Whom a run was claimed for and who is no longer there gives it back: nothing is lost but the time.
+Not here: which runs there are and who may have them (`dispatch.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+from narrows.core.run_records import Run
+from narrows.core.states import RunStatus
+from narrows.errors import NarrowsError, NotFound
+from narrows.operations.dispatch import Claim, ClaimRuns
+from narrows.operations.reads.jobs import GetJob
+from narrows.operations.run_plane import ReleaseRun
+
+if TYPE_CHECKING:
+    from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
+
+log = logging.getLogger("narrows.claims")
+
+#: (project id, job id)
+Key = tuple[str, str]
+
+CLAIMS_AN_OPERATION: Final = 64
+RUNS_AN_OPERATION: Final = 500
+#: Of so many jobs it is remembered whether they have a `max_concurrency`.
+JOBS_REMEMBERED: Final = 10_000
+#: More than are ever parked.
+EVERYBODY: Final = 1 << 30
+
+
+class _Place(Enum):
+    READY = auto()
+    LOOKING = auto()
+    PARKED = auto()
+    DONE = auto()
+
+
+class _Claimer:
+    """One call of `claim`, and where it stands."""
+
+    __slots__ = (
+        "claim",
+        "done",
+        "error",
+        "has_gone",
+        "keys",
+        "place",
+        "returns",
+        "runs",
+        "until",
+        "woken_for",
+    )
+
+    def __init__(self, claim: Claim, until: int) -> None:
+        self.claim = claim
+        self.until = until
+        self.keys: tuple[Key, ...] = tuple((claim.project_id, job_id) for job_id in claim.job_ids)
+        self.place = _Place.READY
+        self.woken_for: set[Key] = set()
+        self.returns = False  # he parked before, and has his place at the head of the queue
+        self.has_gone = False
+        self.done = asyncio.Event()
+        self.runs: tuple[Run, ...] = ()
+        self.error: Exception | None = None
+
+    def finish(self, runs: tuple[Run, ...] = (), error: Exception | None = None) -> None:
+        self.place, self.runs, self.error = _Place.DONE, runs, error
+        self.done.set()
+
+
+class Claims:
+    """One per service. Everything happens in the event loop's thread."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._ready: deque[_Claimer] = deque()
+        self._parked: dict[Key, OrderedDict[_Claimer, None]] = {}
+        self._waiting = 0
+        self._heard: Counter[Key] | None = None  # what was queued while a look is under way
+        self._is_limited: dict[Key, bool] = {}
+        self._look: asyncio.Task[None] | None = None
+        self._releases: set[asyncio.Task[None]] = set()
+        self._closed = False
+        service.feed.subscribe(self._on_commit)
+
+    @property
+    def waiting(self) -> int:
+        """How many claimers are parked."""
+        return self._waiting
+
+    async def claim(self, claim: Claim, wait_secs: float) -> tuple[Run, ...]:
+        """Runs for this claimer, as soon as there are some; none after `wait_secs`, or when the server
+        stops. Raises what `ClaimRuns` refuses with."""
+        claimer = _Claimer(claim, self._service.clock.now() + round(wait_secs * 1_000_000))
+        if wait_secs > 0:
+            await self._learn(claimer.keys)
+        self._ready.append(claimer)
+        self._look_on()
+        try:
+            return await self._outcome(claimer)
+        except asyncio.CancelledError:
+            self._leave(claimer)
+            raise
+
+    def close(self) -> None:
+        """The server stops: who waits is told that there is nothing, and nobody parks any more."""
+        self._closed = True
+        for claimer in {claimer for parked in self._parked.values() for claimer in parked}:
+            self._unpark(claimer)
+            claimer.finish()
+
+    async def _outcome(self, claimer: _Claimer) -> tuple[Run, ...]:
+        await self._service.clock.sleep_until(claimer.until, claimer.done)
+        if claimer.place is _Place.PARKED:
+            self._unpark(claimer)
+            claimer.finish()
+        # A look that is under way ends soon, and may have found something.
+        await claimer.done.wait()
+        if claimer.error is not None:
+            raise claimer.error
+        return claimer.runs
+
+    async def _learn(self, keys: Iterable[Key]) -> None:
+        """Which of these jobs are limited: there a run that ends makes room for one that is queued."""
+        for key in keys:
+            if key not in self._is_limited:
+                try:
+                    job = await self._service.read(GetJob(*key))
+                except NotFound:
+                    continue  # it is refused for that in a moment
+                self._remember(key, job.max_concurrency is not None, is_news=False)
+
+    def _remember(self, key: Key, is_limited: bool, *, is_news: bool) -> None:
+        if len(self._is_limited) >= JOBS_REMEMBERED:
+            self._is_limited = {
+                key: limited for key, limited in self._is_limited.items() if key in self._parked
+            }
+        if is_news or key not in self._is_limited:
+            self._is_limited[key] = is_limited
+
+    # ---- looking -----------------------------------------------------------------------------
+
+    def _look_on(self) -> None:
+        if self._ready and self._look is None:
+            self._look = asyncio.create_task(self._look_for_all(), name="claims")
+
+    async def _look_for_all(self) -> None:
+        """Look for whoever is ready, as many at once as one operation may hold, until nobody is."""
+        while self._ready:
+            looking = self._take_ready()
+            self._heard = Counter()
+            operation = ClaimRuns(
+                claims=tuple(claimer.claim for claimer in looking), entropy=self._service.entropy()
+            )
+            outcomes: Sequence[Any]
+            try:
+                outcomes = await self._service.perform(operation)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the claimers' affair
+                outcomes = [error] * len(looking)
+            heard, self._heard = self._heard, None
+            self._give(looking, outcomes)
+            for key, queued in heard.items():
+                self._wake(key, queued)
+        self._look = None
+
+    def _take_ready(self) -> list[_Claimer]:
+        taken = [self._ready.popleft()]
+        runs = taken[0].claim.limit
+        while self._ready and len(taken) < CLAIMS_AN_OPERATION:
+            runs += self._ready[0].claim.limit
+            if runs > RUNS_AN_OPERATION:
+                break
+            taken.append(self._ready.popleft())
+        for claimer in taken:
+            claimer.place = _Place.LOOKING
+        return taken
+
+    def _give(self, looked: Sequence[_Claimer], outcomes: Sequence[Any]) -> None:
+        in_vain: list[_Claimer] = []
+        for claimer, outcome in zip(looked, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                claimer.finish(error=outcome)
+                self._pass_on(claimer, claimer.woken_for)
+            elif outcome:
+                self._hand_over(claimer, outcome)
+            elif claimer.has_gone or self._closed or claimer.until <= self._service.clock.now():
+                claimer.finish()
+            else:
+                in_vain.append(claimer)
+        for claimer in [each for each in in_vain if not each.returns]:
+            self._park(claimer)
+        for claimer in [each for each in reversed(in_vain) if each.returns]:
+            self._park(claimer)
+
+    def _hand_over(self, claimer: _Claimer, runs: tuple[Run, ...]) -> None:
+        claimer.finish(runs)
+        if claimer.has_gone:
+            self._release(runs)
+        # Who was not filled has seen that nothing is left of any of his jobs.
+        if claimer.has_gone or len(runs) >= claimer.claim.limit:
+            self._pass_on(claimer, claimer.woken_for - {(run.project_id, run.job_id) for run in runs})
+
+    # ---- parking and waking ------------------------------------------------------------------
+
+    def _park(self, claimer: _Claimer) -> None:
+        claimer.place = _Place.PARKED
+        claimer.woken_for.clear()
+        self._waiting += 1
+        for key in claimer.keys:
+            parked = self._parked.setdefault(key, OrderedDict())
+            parked[claimer] = None
+            if claimer.returns:
+                parked.move_to_end(claimer, last=False)
+        claimer.returns = True
+
+    def _unpark(self, claimer: _Claimer) -> None:
+        self._waiting -= 1
+        for key in claimer.keys:
+            parked = self._parked.get(key)
+            if parked is not None:
+                parked.pop(claimer, None)
+                if not parked:
+                    del self._parked[key]
+
+    def _wake(self, key: Key, most: int) -> int:
+        """Let at most so many of those parked at a job look again; answers how many there were."""
+        woken = 0
+        parked = self._parked.get(key, OrderedDict())
+        while parked and woken < most:
+            claimer = next(iter(parked))
+            self._unpark(claimer)
+            claimer.place = _Place.READY
+            claimer.woken_for.add(key)
+            self._ready.append(claimer)
+            woken += 1
+        self._look_on()
+        return woken
+
+    def _pass_on(self, claimer: _Claimer, keys: Iterable[Key]) -> None:
+        for key in tuple(keys):
+            self._wake(key, 1)
+        claimer.woken_for.clear()
+
+    def _on_commit(self, committed: Committed) -> None:
+        if not committed.runs and not committed.jobs:
+            return
+        for job in committed.jobs:
+            self._remember((job.project_id, job.id), job.max_concurrency is not None, is_news=True)
+        if not self._parked and self._heard is None:
+            return  # who comes now looks by himself
+        for key, count in self._chances(committed).items():
+            left = count - self._wake(key, count)
+            if left and self._heard is not None:
+                # Who is looking may have looked before this commit.
+                self._heard[key] += left
+
+    def _chances(self, committed: Committed) -> Counter[Key]:
+        """How many claimers of each job may find something now that they did not find before."""
+        chances: Counter[Key] = Counter()
+        for run in committed.runs:
+            key = (run.project_id, run.job_id)
+            if run.status == RunStatus.QUEUED or (
+                run.status != RunStatus.EXECUTING and self._is_limited.get(key)
+            ):
+                chances[key] += 1
+        for job in committed.jobs:
+            chances[job.project_id, job.id] = EVERYBODY
+        return chances
+
+    # ---- those who go ------------------------------------------------------------------------
+
+    def _leave(self, claimer: _Claimer) -> None:
+        """The caller is gone: forget him, or give back what was claimed for him."""
+        claimer.has_gone = True
+        if claimer.place is _Place.PARKED:
+            self._unpark(claimer)
+        elif claimer.place is _Place.READY:
+            self._ready.remove(claimer)
+            self._pass_on(claimer, claimer.woken_for)
+        elif claimer.place is _Place.DONE and claimer.runs:
+            self._release(claimer.runs)
+
+    def _release(self, runs: Sequence[Run]) -> None:
+        task = asyncio.create_task(self._give_back(runs), name="claims-give-back")
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _give_back(self, runs: Sequence[Run]) -> None:
+        for run in runs:
+            operation = ReleaseRun(
+                project_id=run.project_id,
+                run_id=run.id,
+                dispatch=run.dispatch,
+                body_hash="",
+                entropy=self._service.entropy(),
+            )
+            try:
+                await self._service.perform(operation)
+            except NarrowsError as error:
+                # Its lease ends soon; then it is queued again too.
+                log.warning("run %s was claimed for nobody and could not be given back: %s", run.id, error)
