@@ -47,8 +47,12 @@ class Role(ABC):
     async def round(self) -> int | None:
         """Do one bounded round of work; return when the next is due, None if only when woken."""
 
+    async def drain(self, secs: float) -> None:
+        """Begin nothing new, and let what goes on beside the rounds end within that time."""
+        return
+
     async def at_stop(self) -> None:
-        """Write what only this process knows, after the last round."""
+        """After the last round: write what only this process knows, end what goes on beside the rounds."""
         return
 
     def wakes(self, committed: Committed) -> int | None:
@@ -149,6 +153,10 @@ class Engine:
         self._tasks = [
             asyncio.create_task(runner.run(), name=f"role-{runner.role.name}") for runner in self._runners
         ]
+
+    async def drain(self, secs: float) -> None:
+        """Before the stop, while everything still runs: bring work that is under way to its end."""
+        await asyncio.gather(*(role.drain(secs) for role in self.roles))
 
     async def stop(self) -> None:
         """Let each role end its round; what takes longer than a few seconds is cut off, safely,

@@ -1,0 +1,122 @@
+"""The role that dispatches runs to the endpoints of their jobs, by push.
+
+It knows which jobs may have queued runs (`push_jobs.py`), from the index at its start and then from the
+commits, and claims as many runs as there are places, dealt out fairly (`queues.py`). What is claimed
+is carried out beside the rounds (`in_flight.py`); a round also looks after the leases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from narrows.core.run_records import Run
+from narrows.core.runs import SERVER_LEASE_US
+from narrows.engine.endpoint import Endpoints
+from narrows.engine.in_flight import InFlight
+from narrows.engine.loop import SAFETY_POLL_US, Role
+from narrows.engine.push_jobs import PushJobs
+from narrows.engine.queues import Deal, Places
+from narrows.operations.base import ENGINE
+from narrows.operations.dispatch import Claim, ClaimRuns
+from narrows.operations.reads.jobs import JobsById, QueuedJobs
+
+if TYPE_CHECKING:
+    from narrows.operations.service import Service
+    from narrows.storage.committed import Committed
+
+#: A host that hangs takes so many places and no more.
+AT_ONCE_OF_A_HOST: Final = 50
+
+
+class DispatchRole(Role):
+    """Dispatches what is queued, at most `at_once`. `holder` is this server, as the runs name it."""
+
+    name = "dispatch"
+
+    def __init__(
+        self,
+        service: Service,
+        endpoints: Endpoints,
+        holder: str,
+        at_once: int,
+        at_once_of_a_host: int = AT_ONCE_OF_A_HOST,
+    ) -> None:
+        self.in_flight = InFlight(service, endpoints)
+        self._service = service
+        self._clock = service.clock
+        self._holder = holder
+        self._jobs = PushJobs()
+        self._places = Places(at_once, at_once_of_a_host)
+        self._look_at = 0
+        self._is_draining = False
+
+    def wakes(self, committed: Committed) -> int | None:
+        """Note what is queued, and which dispatches are over. Cheap: it runs for every commit."""
+        times = [due for run in committed.runs if (due := self.in_flight.hear(run)) is not None]
+        if self._jobs.hear(committed) and self._places.free > 0:
+            times.append(self._clock.now())
+        return min(times, default=None)
+
+    async def round(self) -> int | None:
+        look_after_at = await self.in_flight.look_after()
+        if self._is_draining:
+            return look_after_at
+        await self._look_around()
+        if await self._claim():
+            return self._clock.now()
+        return self._look_at if look_after_at is None else min(self._look_at, look_after_at)
+
+    async def drain(self, secs: float) -> None:
+        """Dispatch nothing more; let what is under way end, then give the rest back."""
+        self._is_draining = True
+        await self.in_flight.drain(round(secs * 1_000_000))
+
+    async def at_stop(self) -> None:
+        await self.drain(0)
+
+    async def _look_around(self) -> None:
+        """Which jobs have queued runs: all of them at first, and now and then, should news have been lost."""
+        now = self._clock.now()
+        if now >= self._look_at:
+            self._jobs.learn_queued(await self._service.read(QueuedJobs()))
+            self._look_at = now + SAFETY_POLL_US
+        if unknown := self._jobs.unknown():
+            self._jobs.learn(unknown, await self._service.read(JobsById(unknown)))
+
+    async def _claim(self) -> bool:
+        """Claim runs for the places that are free. Whether there was anything to claim."""
+        deals = self._jobs.queues.deal(self._places)
+        if not deals:
+            return False
+        self._jobs.begin_claim()
+        operation = ClaimRuns(claims=tuple(map(self._claim_of, deals)), entropy=self._service.entropy())
+        try:
+            outcomes = await self._service.perform(operation)
+        except BaseException:
+            for deal in deals:
+                self._return(deal, deal.places)
+            raise
+        for deal, outcome in zip(deals, outcomes, strict=True):
+            runs: tuple[Run, ...] = outcome if isinstance(outcome, tuple) else ()
+            self._return(deal, deal.places - len(runs))
+            if len(runs) < deal.places:
+                self._jobs.found_empty(deal.key)
+            for run in runs:
+                self._start(run, deal)
+        return True
+
+    def _claim_of(self, deal: Deal) -> Claim:
+        project_id, job_id = deal.key
+        return Claim(project_id, (job_id,), deal.places, self._holder, SERVER_LEASE_US, ENGINE)
+
+    def _start(self, run: Run, deal: Deal) -> None:
+        def ended() -> None:
+            self._return(deal, 1)
+            if len(self._jobs.queues):
+                self.nudge(self._clock.now())
+
+        self.in_flight.start(run, self._jobs.job(deal.key), ended)
+
+    def _return(self, deal: Deal, places: int) -> None:
+        for _ in range(places):
+            self._places.give_back(deal.key[0], deal.host)
