@@ -48,9 +48,9 @@ class Runs:
 
     def waiting(self, run: Run, *event_keys: str, timeout_secs: int = 3_600, **fields: Any) -> WaitForEvents:
         events = tuple(Wanted(key, timeout_secs) for key in event_keys)
-        return WaitForEvents(**self._dispatch(run), events=events, body_hash="wait", **fields)
+        return WaitForEvents(**self.of_dispatch(run), events=events, body_hash="wait", **fields)
 
-    def _dispatch(self, run: Run) -> dict[str, Any]:
+    def of_dispatch(self, run: Run) -> dict[str, Any]:
         return {
             "project_id": self.project_id,
             "run_id": run.id,
@@ -82,15 +82,15 @@ class Runs:
         return await self.bench.perform(self.waiting(run, *event_keys, **fields))
 
     async def sleep(self, run: Run, duration_secs: int) -> Any:
-        operation = SleepRun(**self._dispatch(run), duration_secs=duration_secs, body_hash="sleep")
+        operation = SleepRun(**self.of_dispatch(run), duration_secs=duration_secs, body_hash="sleep")
         return await self.bench.perform(operation)
 
     async def complete(self, run: Run, result: str | None = None) -> Any:
-        operation = CompleteRun(**self._dispatch(run), result=result, body_hash="complete")
+        operation = CompleteRun(**self.of_dispatch(run), result=result, body_hash="complete")
         return await self.bench.perform(operation)
 
     async def fail(self, run: Run, error: str = "broken", *, retry: bool = False) -> Any:
-        operation = FailRun(**self._dispatch(run), error=error, retry=retry, body_hash="fail")
+        operation = FailRun(**self.of_dispatch(run), error=error, retry=retry, body_hash="fail")
         return await self.bench.perform(operation)
 
     async def get(self, run: Run) -> Run:
