@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from narrows.client import calls, following, resolving, run_waiting, waiting
 from narrows.client.columns import async_call, async_source
 from narrows.client.connection import connect
-from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Source, Step
+from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Request, Source, Step
 
 if TYPE_CHECKING:
     import httpx2
 
+    from narrows.client.line import Line
     from narrows.client.pace import Pace
 
 R = TypeVar("R")
@@ -58,6 +59,7 @@ class AsyncClient:
             reconnect_secs=reconnect_secs,
         )
         self._http = transports.async_http(self._connection, transport)
+        self._has_own_transport = transport is not None
 
     open = async_call(calls.open)
     get = async_call(calls.get)
@@ -98,6 +100,8 @@ class AsyncClient:
     wait_for_run = async_call(run_waiting.wait_for_run)
     wait_for_run_once = async_call(calls.wait_for_run_once)
     claim_runs = async_call(calls.claim_runs)
+    list_deliveries = async_call(calls.list_deliveries)
+    retry_delivery = async_call(calls.retry_delivery)
     create_project = async_call(calls.create_project)
     list_projects = async_call(calls.list_projects)
     rotate_project_secret = async_call(calls.rotate_project_secret)
@@ -168,6 +172,16 @@ class AsyncClient:
             opened.chunks = response.aiter_raw()
             return self._io.reply(response, b"")
         return self._io.reply(response, await response.aread())
+
+    def line(self, *, most: int) -> Line:
+        """What a `Worker` sends by, in its event loop."""
+        from narrows.client.line import Line  # noqa: PLC0415 - only for workers
+
+        return Line(self._connection, self._exchange if self._has_own_transport else None, most=most)
+
+    async def _exchange(self, request: Request) -> Reply | Lost:
+        answer: Reply | Lost = await self._take(Exchange(request))
+        return answer
 
     async def close(self) -> None:
         """Close the connections."""

@@ -31,6 +31,8 @@ class Connection:
     conditions: Conditions
     uds: str | None
     options: Any
+    #: Neither TLS nor a proxy of the environment stands between.
+    is_plain: bool
 
     def __repr__(self) -> str:
         return f"Connection({self.url!r})"
@@ -66,7 +68,13 @@ def connect(
             "verify": is_https,
             "trust_env": not (is_local or uds is not None),
         },
+        is_plain=uds is not None or (not is_https and (is_local or not _has_proxies())),
     )
+
+
+def _has_proxies() -> bool:
+    """Whether the environment may name a proxy, for whatever address."""
+    return any(name.lower() in {"http_proxy", "all_proxy"} for name in os.environ)
 
 
 def _check_url(url: str) -> tuple[bool, bool]:

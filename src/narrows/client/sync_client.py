@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from narrows.client import calls, following, resolving, run_waiting, waiting
 from narrows.client.columns import sync_call, sync_source
 from narrows.client.connection import connect
-from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Source, Step
+from narrows.client.steps import Emit, Exchange, Lost, Open, Pause, Plan, Reply, Request, Source, Step
 
 if TYPE_CHECKING:
     import httpx2
 
+    from narrows.client.line import Line
     from narrows.client.pace import Pace
 
 R = TypeVar("R")
@@ -62,6 +63,7 @@ class Client:
             reconnect_secs=reconnect_secs,
         )
         self._http = transports.sync_http(self._connection, transport)
+        self._has_own_transport = transport is not None
 
     open = sync_call(calls.open)
     get = sync_call(calls.get)
@@ -102,6 +104,8 @@ class Client:
     wait_for_run = sync_call(run_waiting.wait_for_run)
     wait_for_run_once = sync_call(calls.wait_for_run_once)
     claim_runs = sync_call(calls.claim_runs)
+    list_deliveries = sync_call(calls.list_deliveries)
+    retry_delivery = sync_call(calls.retry_delivery)
     create_project = sync_call(calls.create_project)
     list_projects = sync_call(calls.list_projects)
     rotate_project_secret = sync_call(calls.rotate_project_secret)
@@ -170,6 +174,20 @@ class Client:
             opened.chunks = response.iter_raw()
             return self._io.reply(response, b"")
         return self._io.reply(response, response.read())
+
+    def line(self, *, most: int) -> Line:
+        """What a `Worker` sends by, in its event loop."""
+        from narrows.client.line import Line  # noqa: PLC0415 - only for workers
+
+        return Line(
+            self._connection, self._exchange_in_thread if self._has_own_transport else None, most=most
+        )
+
+    async def _exchange_in_thread(self, request: Request) -> Reply | Lost:
+        import asyncio  # noqa: PLC0415 - only for workers
+
+        answer: Reply | Lost = await asyncio.to_thread(self._take, Exchange(request))
+        return answer
 
     def close(self) -> None:
         """Close the connections."""

@@ -28,7 +28,7 @@ class RunPlane(NamedTuple):
         """What the run was triggered with; None where it was nothing."""
         return self._call("GET", "payload", Any)
 
-    def checkpoint(self) -> Call[run_messages.Checkpoint]:
+    def get_checkpoint(self) -> Call[run_messages.Checkpoint]:
         """What the run kept, and how its last wait ended."""
         return self._call("GET", "checkpoint", run_messages.Checkpoint)
 

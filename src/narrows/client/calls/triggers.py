@@ -32,6 +32,7 @@ def open(  # noqa: A001 - the same verb everywhere: route, method, command
     name: str | None = None,
     tags: Mapping[str, str] | None = None,
     expected_schema: Any = UNSET,
+    notify_url: str | None = None,
     callback_url: bool = False,
     if_waiting: Literal["refuse", "join"] = "refuse",
     idempotency_key: str | None = None,
@@ -40,8 +41,9 @@ def open(  # noqa: A001 - the same verb everywhere: route, method, command
     an event was held for it.
 
     `timeout_secs`: 0 (no time-out) to 31,536,000 seconds. `request_payload`: any JSON value, for whoever
-    answers. `expected_schema`: a JSON Schema that payloads must fit. `callback_url` True gives a secret
-    address for providers in `trigger.callback_url`. `if_waiting` "join" returns the trigger that waits
+    answers. `expected_schema`: a JSON Schema that payloads must fit. `notify_url` is told, signed, when the
+    wait is opened and settled. `callback_url` True gives a secret address for providers in
+    `trigger.callback_url`. `if_waiting` "join" returns the trigger that waits
     under the key already.
 
     Raises Conflict if the key is waiting (and `if_waiting` is "refuse"), InvalidRequest.
@@ -57,6 +59,7 @@ def open(  # noqa: A001 - the same verb everywhere: route, method, command
         name=name,
         tags=None if tags is None else dict(tags),
         expected_schema=encode_payload(expected_schema),
+        notify_url=notify_url,
         callback_url=callback_url,
         if_waiting=if_waiting,
     )
