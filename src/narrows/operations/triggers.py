@@ -124,7 +124,8 @@ class ExtendTrigger(ProjectOperation):
         trigger = find(tx, self.project_id, None, self.trigger_id)
         _check_waiting(trigger, "extend")
         changed = rules.extend(trigger, self.timeout_secs, tx.now)
-        extended = tx.advance(changed, FactKind.TRIGGER_EXTENDED, self.actor.label, self.entropy)
+        before = f'{{"timeout_secs_before":{trigger.timeout_secs}}}'
+        extended = tx.advance(changed, FactKind.TRIGGER_EXTENDED, self.actor.label, self.entropy, before)
         return TriggerOutcome(extended, 200)
 
 

@@ -26,13 +26,15 @@ order by d.id desc
 limit :most
 
 -- name: list_deliveries_of_trigger
--- A trigger has two at most, so they are sorted.
-select d.project_id, d.id, d.trigger_id, d.kind, d.url, d.status, d.attempts, d.last_status, d.error,
-  d.created_at, d.due_at, d.finished_at
-from deliveries as d
-where d.project_id = :project_id and d.trigger_id = :trigger_id and d.id < :before
-  and (cast(:status as text) is null or d.status = :status)
-order by d.id desc
+-- A trigger has two at most, so they are found by its index and sorted.
+with found as materialized (
+  select d.project_id, d.id, d.trigger_id, d.kind, d.url, d.status, d.attempts, d.last_status, d.error,
+    d.created_at, d.due_at, d.finished_at
+  from deliveries as d
+  where d.project_id = :project_id and d.trigger_id = :trigger_id)
+select * from found
+where found.id < :before and (cast(:status as text) is null or found.status = :status)
+order by found.id desc
 limit :most
 
 -- name: first_extension
