@@ -19,11 +19,15 @@ from narrows.api import (
     deliveries,
     events,
     held,
+    jobs,
     many,
     problems,
+    run_plane,
+    runs,
     stream,
     system,
     triggers,
+    workers,
 )
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
@@ -34,7 +38,7 @@ from narrows.api.observe import UNMATCHED, RequestStats, access_logger, log_acce
 from narrows.api.origins import Origins
 from narrows.api.problems import ClientGone
 from narrows.api.request_ids import RequestIds
-from narrows.api.routing import PUBLIC, Endpoint, Reply, Route, Router
+from narrows.api.routing import PUBLIC, RUN, Endpoint, Reply, Route, Router
 from narrows.api.settings import BATCH_LIMIT_BYTES, BODY_LIMIT_BYTES, ApiSettings
 from narrows.api.streams import Streams
 from narrows.errors import Unauthenticated
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from narrows.operations.service import Service
 
 KEY, TRIGGER, PAGE, P = "/v1/events/{eventKey}", "/v1/triggers/{id}", ("limit", "cursor"), ("project_id",)
+JOB, RUN_BY_ID, SDK = "/v1/jobs/{job}", "/v1/runs/{id}", "/sdk/v1/runs/{runID}"
 FILTERS = ("status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag")
 More = dict[str, Any]
 KEYED: More = {"idempotent": True}
@@ -94,6 +99,31 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("DELETE", "/v1/held-events/{id}", held.delete_held_event, "events:write", None, m.Held, (200, 409), query=P),
     _row("GET", "/v1/unmatched-events", held.list_unmatched_events, "events:read", None, m.UnmatchedPage, query=(*P, "event_key", *PAGE)),
     _row("GET", "/v1/explain", events.explain, "events:read", None, m.Explanation, query=(*P, "event_key")),
+    _row("GET", "/v1/jobs", jobs.list_jobs, "jobs:read", None, r.JobPage, query=(*P, *PAGE)),
+    _row("POST", "/v1/jobs", jobs.create_job, "jobs:write", r.CreateJobRequest, r.Job, (201, 409), **KEYED),
+    _row("GET", JOB, jobs.get_job, "jobs:read", None, r.Job, query=P),
+    _row("PATCH", JOB, jobs.update_job, "jobs:write", r.UpdateJobRequest, r.Job, (200, 409)),
+    _row("DELETE", JOB, jobs.delete_job, "jobs:write", None, r.Job, (200, 409), query=(*P, "cancel_runs")),
+    _row("POST", JOB + "/rotate-secret", jobs.rotate_job_secret, "jobs:write", r.RotateSecretRequest, r.Secret, (200, 409), **KEYED),
+    _row("POST", JOB + "/trigger", jobs.trigger_job, "jobs:trigger", r.TriggerJobRequest, r.Run, (201, 409), **KEYED),
+    _row("GET", "/v1/runs", runs.list_runs, "runs:read", None, r.RunPage, query=(*P, "status", "job", "tag", *PAGE)),
+    _row("GET", RUN_BY_ID, runs.get_run, "runs:read", None, r.Run, query=P),
+    _row("DELETE", RUN_BY_ID, runs.cancel_run, "runs:write", None, r.Run, (200, 409), query=P),
+    _row("GET", RUN_BY_ID + "/events", runs.list_run_events, "runs:read", None, r.RunEventPage, query=(*P, *PAGE)),
+    _row("GET", RUN_BY_ID + "/wait", runs.wait_for_run, "runs:read", None, r.Run, query=(*P, "timeout_secs")),
+    _row("POST", RUN_BY_ID + "/replay", runs.replay_run, "runs:write", r.ReplayRequest, r.Run, (201, 409), **KEYED),
+    _row("POST", "/v1/workers/claim", workers.claim_runs, "workers:claim", r.ClaimRequest, r.ClaimResult, (200, 409)),
+    _row("GET", SDK + "/payload", run_plane.get_payload, RUN, None, None, (200, 409, 410)),
+    _row("GET", SDK + "/checkpoint", run_plane.get_checkpoint, RUN, None, r.Checkpoint, (200, 409, 410)),
+    _row("POST", SDK + "/checkpoint", run_plane.save_checkpoint, RUN, r.CheckpointRequest, r.RunState, (200, 409, 410)),
+    _row("POST", SDK + "/log", run_plane.log_line, RUN, r.LogRequest, r.RunState, (200, 409, 410)),
+    _row("POST", SDK + "/progress", run_plane.save_progress, RUN, r.ProgressRequest, r.RunState, (200, 409, 410)),
+    _row("POST", SDK + "/heartbeat", run_plane.heartbeat, RUN, r.HeartbeatRequest, r.Lease, (200, 409, 410)),
+    _row("POST", SDK + "/complete", run_plane.complete_run, RUN, r.CompleteRequest, r.RunState, (200, 409, 410)),
+    _row("POST", SDK + "/fail", run_plane.fail_run, RUN, r.FailRequest, r.RunState, (200, 409, 410)),
+    _row("POST", SDK + "/sleep", run_plane.sleep_run, RUN, r.SleepRequest, r.WaitResult, (200, 409, 410)),
+    _row("POST", SDK + "/wait-for-event", run_plane.wait_for_event, RUN, r.WaitRequest, r.WaitResult, (200, 409, 410)),
+    _row("POST", SDK + "/release", run_plane.release_run, RUN, r.ReleaseRequest, r.RunState, (200, 409, 410)),
     _row("GET", "/v1/deliveries", deliveries.list_deliveries, "deliveries:read", None, r.DeliveryPage, query=(*P, "status", "trigger_id", *PAGE)),
     _row("POST", "/v1/deliveries/{id}/retry", deliveries.retry_delivery, "deliveries:write", r.RetryDeliveryRequest, r.Delivery, (200, 409), **KEYED),
     _row("POST", "/v1/stream-tokens", access.create_stream_token, "events:read", m.StreamTokenRequest, m.StreamToken, (201,)),
@@ -133,6 +163,7 @@ class Api:
         self.stats = RequestStats()
         commits_of(service)
         self.streams = Streams(service, settings)
+        self.jobs = workers.KnownJobs(service)
         self.pages: dict[str, bytes] = {}
         self.stopping = False
         #: The roles of this process, for readiness and the metrics; the composition root sets it.
@@ -155,8 +186,9 @@ class Api:
             await _lifespan(receive, send)
 
     def close(self) -> None:
-        """The server is stopping: streams are told, readiness says so."""
+        """The server is stopping: streams and claims are told, readiness says so."""
         self.stopping = True
+        self.service.claims.close()
         self.streams.close()
 
     def not_ready_reasons(self) -> list[str]:
@@ -223,7 +255,9 @@ class Api:
         call.route, call.param = self._router.match(call.method, scope["raw_path"])
         in_query = scope["query_string"] and any(map(looks_like_a_key, (*call.query, *call.query.values())))
         if in_query or looks_like_a_key(call.param):
-            raise Unauthenticated("An API key must not stand in a URL; send it as `Authorization: Bearer`.")
+            raise Unauthenticated(
+                "An API key or run token must not stand in a URL; send it as `Authorization: Bearer`."
+            )
         call.check_length()
         return call.route
 

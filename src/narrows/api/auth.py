@@ -1,4 +1,5 @@
-"""Who asks, and for which project: API keys, the host's own socket, and `narrows dev` without keys.
+"""Who asks, and for which project: API keys, the host's own socket, `narrows dev` without keys, and the
+token of a run's dispatch for the routes of the run plane, which take nothing else.
 
 Keys come from a cache that the feed of committed changes keeps current, read again when older than
 a second; a change is exact anyway, since every operation looks at its credential in its own
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from narrows.api.keys import SECRET_BYTES, hash_secret, key_id_of, make_signing_secret
-from narrows.api.routing import PUBLIC, Route
+from narrows.api.routing import PUBLIC, RUN, Route
 from narrows.core.keys import check_project_id
 from narrows.core.records import ApiKey, StreamToken
 from narrows.core.signing_secrets import first_secret
 from narrows.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
+from narrows.keyring import RunTicket
 from narrows.operations import reads
 from narrows.operations.access import CreateProject, OpenStreamToken
 from narrows.operations.base import DEV, HOST, Actor
@@ -57,7 +59,7 @@ MAX_CACHED: Final = 10_000
 class Credential:
     """Who asks. `project_id` None is an admin, who names a project in each request."""
 
-    __slots__ = ("actor", "api_key", "api_key_id", "project_id", "read_at", "scopes", "trigger_id")
+    __slots__ = ("actor", "api_key", "api_key_id", "project_id", "read_at", "scopes", "ticket", "trigger_id")
 
     def __init__(self, actor: Actor, api_key: ApiKey | None, scopes: frozenset[str], read_at: float) -> None:
         self.actor = actor
@@ -67,6 +69,7 @@ class Credential:
         self.scopes = scopes
         self.read_at = read_at
         self.trigger_id: str | None = None  # only this trigger: a stream token
+        self.ticket: RunTicket | None = None  # only this dispatch of this run: a run token
 
     def allows(self, scope: str) -> bool:
         return scope in self.scopes or "*" in self.scopes
@@ -92,6 +95,13 @@ def _of_stream_token(token: StreamToken) -> Credential:
     credential = Credential(Actor("stream_token", token.api_key_id), None, frozenset({"events:read"}), 0.0)
     credential.project_id = token.project_id
     credential.trigger_id = token.trigger_id
+    return credential
+
+
+def _of_run_token(ticket: RunTicket) -> Credential:
+    credential = Credential(Actor(f"run:{ticket.run_id}"), None, frozenset({RUN}), 0.0)
+    credential.project_id = ticket.project_id
+    credential.ticket = ticket
     return credential
 
 
@@ -125,6 +135,8 @@ class Authenticator:
         if call.route.scope == PUBLIC:
             return NOBODY  # whatever Authorization says: a provider may send its own to a callback URL
         header = call.headers.get(b"authorization")
+        if call.route.scope == RUN:
+            return _executing(call, header)  # also in dev and for the host: only a dispatch has a number
         if header is not None:
             return await self._of_key(header.decode("latin-1"))
         if call.route.stream and "token" in call.query:
@@ -227,6 +239,22 @@ class Authenticator:
             self._projects.clear()
         self._projects.add(project_id)
         return project_id
+
+
+def _executing(call: Call, header: bytes | None) -> Credential:
+    """The dispatch that asks for the run of its path. The token says by itself that it is genuine; whether
+    its dispatch is still the run's is for the operations to see."""
+    if header is None:
+        raise Unauthenticated("No run token was given; send the header `Authorization: Bearer <run token>`.")
+    scheme, _, token = header.decode("latin-1").partition(" ")
+    ticket = None
+    if scheme.lower() == "bearer":
+        ticket = call.api.settings.keyring.open_run_token(token.strip(" "), call.param)
+    if ticket is None:
+        raise Unauthenticated(
+            "This is no token of this run; send the one that came with its dispatch. API keys are not taken here."
+        )
+    return _of_run_token(ticket)
 
 
 def _made_for_dev(call: Call, project_id: str) -> CreateProject:

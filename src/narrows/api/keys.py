@@ -1,6 +1,7 @@
-"""The text of secrets: API keys `nrw_<id>_<256 bits>_<check>`, and the tokens of callback URLs and
-streams, signing secrets. Pure. A key's check digits catch a typing error without a look at the store; only the
-SHA-256 of a secret is ever kept; a signing secret is encrypted, since it has to be used again. Not here: who may do what (`auth.py`).
+"""The text of secrets: API keys `nrw_<id>_<256 bits>_<check>`, the tokens of callback URLs and streams,
+signing secrets. Pure. A key's check digits catch a typing error without a look at the store; only the
+SHA-256 of a secret is ever kept; a signing secret is encrypted, since it has to be used again. Not here:
+who may do what (`auth.py`), and how run tokens are made (`keyring.py`); they are only known on sight.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ TOKEN_LENGTH: Final = 43
 _KEY = re.compile(r"nrw_([0-9a-v]{16})_[A-Za-z0-9_-]{43}_([0-9a-f]{8})", re.ASCII)
 #: A key, or something of exactly the length of our tokens.
 _LIKE_A_SECRET = re.compile(
-    r"nrw_[A-Za-z0-9_-]{40,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", re.ASCII
+    r"nr[wt]_[A-Za-z0-9_-]{40,}|whsec_[A-Za-z0-9+/=]{24,}|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])",
+    re.ASCII,
 )
-_LIKE_A_KEY = re.compile(r"nrw_[0-9a-v]{16}_[A-Za-z0-9_-]{43}", re.ASCII)
+_LIKE_A_KEY = re.compile(
+    r"nrw_[0-9a-v]{16}_[A-Za-z0-9_-]{43}|nrt_[A-Za-z0-9_-]{2,400}_[A-Za-z0-9_-]{43}", re.ASCII
+)
 
 
 def make_key_id(now: int, entropy: bytes) -> str:
@@ -58,8 +62,8 @@ def key_id_of(key: str) -> str | None:
 
 
 def looks_like_a_key(text: str) -> bool:
-    """Whether an API key stands somewhere in `text`."""
-    return "nrw_" in text and _LIKE_A_KEY.search(text) is not None
+    """Whether an API key or a run token stands somewhere in `text`."""
+    return ("nrw_" in text or "nrt_" in text) and _LIKE_A_KEY.search(text) is not None
 
 
 def looks_like_a_secret(text: str) -> bool:

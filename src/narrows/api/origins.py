@@ -57,7 +57,7 @@ class Origins:
 
     def allow_preflight(self, call: Call) -> None:
         call.extra_headers += [
-            (b"access-control-allow-methods", b"GET, POST, DELETE"),
+            (b"access-control-allow-methods", b"GET, POST, PATCH, DELETE"),
             (b"access-control-allow-headers", _ALLOWED),
             (b"access-control-max-age", b"600"),
         ]

@@ -14,11 +14,11 @@ from narrows.wire import messages, run_messages
 from narrows.wire.times import to_text
 
 
-def _raw(text: str | None) -> Any:
+def raw(text: str | None) -> Any:
     return UNSET if text is None else Raw(text)
 
 
-def _time(at: int | None) -> Any:
+def time(at: int | None) -> Any:
     # The messages declare datetime, for clients; here the text is already what shall be written.
     return None if at is None else to_text(at)
 
@@ -31,34 +31,34 @@ def trigger(
         id=record.id,
         event_key=record.event_key,
         project_id=record.project_id,
-        source_type=_text(record.source_type),
+        source_type=word(record.source_type),
         workflow_run_id=record.workflow_run_id,
         workflow_step_run_id=record.workflow_step_run_id,
         job_run_id=record.job_run_id,
-        status=_text(record.status),
-        request_payload=_raw(record.request_payload),
-        response_payload=_raw(record.response_payload),
+        status=word(record.status),
+        request_payload=raw(record.request_payload),
+        response_payload=raw(record.response_payload),
         timeout_secs=record.timeout_secs,
-        requested_at=_time(record.requested_at),
-        received_at=_time(record.received_at),
-        expires_at=_time(record.expires_at),
+        requested_at=time(record.requested_at),
+        received_at=time(record.received_at),
+        expires_at=time(record.expires_at),
         error=record.error,
-        trigger_type=_text(record.trigger_type),
-        waiter=_text(record.waiter),
+        trigger_type=word(record.trigger_type),
+        waiter=word(record.waiter),
         name=record.name,
-        tags=None if record.tags is None else _raw(record.tags),
-        expected_schema=_raw(expected_schema),
+        tags=None if record.tags is None else raw(record.tags),
+        expected_schema=raw(expected_schema),
         sent_by=record.sent_by,
-        settled_at=_time(record.settled_at),
+        settled_at=time(record.settled_at),
         notify_url=record.notify_url,
-        notify_status=_text(record.notify_status),
+        notify_status=word(record.notify_status),
         callback_url=callback_url,
     )
 
 
-def _text(word: Any) -> Any:
+def word(text: Any) -> Any:
     """A word of a table in `core/states.py`, which the messages spell out as literals."""
-    return word
+    return text
 
 
 def held(record: records.HeldEvent, *, listed: bool = False) -> messages.Held:
@@ -68,12 +68,12 @@ def held(record: records.HeldEvent, *, listed: bool = False) -> messages.Held:
         event_key=record.event_key,
         project_id=record.project_id,
         held=True,
-        held_until=_time(record.held_until),
+        held_until=time(record.held_until),
     )
     if listed:
-        short.held_at = _time(record.held_at)
+        short.held_at = time(record.held_at)
         short.event_id = record.event_id
-        short.payload = _raw(record.payload)
+        short.payload = raw(record.payload)
         short.sent_by = record.sent_by
     return short
 
@@ -83,8 +83,8 @@ def unmatched(record: records.UnmatchedEvent) -> messages.Unmatched:
         id=record.id,
         event_key=record.event_key,
         project_id=record.project_id,
-        reason=_text(record.reason),
-        arrived_at=_time(record.arrived_at),
+        reason=word(record.reason),
+        arrived_at=time(record.arrived_at),
         trigger_id=record.trigger_id,
         late_secs=None if record.late_us is None else record.late_us / 1_000_000,
         detail=record.detail,
@@ -97,15 +97,15 @@ def delivery(record: Delivery) -> run_messages.Delivery:
         id=record.id,
         project_id=record.project_id,
         trigger_id=record.trigger_id,
-        type=_text(record.kind),
+        type=word(record.kind),
         url=record.url,
-        status=_text(record.status),
+        status=word(record.status),
         attempts=record.attempts,
         last_status=record.last_status,
         error=record.error,
-        created_at=_time(record.created_at),
-        next_attempt_at=_time(record.due_at),
-        finished_at=_time(record.finished_at),
+        created_at=time(record.created_at),
+        next_attempt_at=time(record.due_at),
+        finished_at=time(record.finished_at),
     )
 
 
@@ -114,7 +114,7 @@ def delivery_body(
 ) -> run_messages.DeliveryBody:
     """What a delivery sends: `told` is the trigger as it was when the delivery was made."""
     return run_messages.DeliveryBody(
-        type=_text(record.kind), timestamp=_time(record.created_at), data=trigger(told, expected_schema)
+        type=word(record.kind), timestamp=time(record.created_at), data=trigger(told, expected_schema)
     )
 
 
@@ -134,7 +134,7 @@ def project(record: records.Project, signing_secret: str | None = None) -> messa
     """A project; with its signing secret only in the reply that made it."""
     return messages.Project(
         id=record.id,
-        created_at=_time(record.created_at),
+        created_at=time(record.created_at),
         name=record.name,
         signing_secret=signing_secret,
     )
@@ -145,11 +145,11 @@ def api_key(record: records.ApiKey, secret: str | None = None) -> messages.ApiKe
     return messages.ApiKey(
         id=record.id,
         scopes=msgspec.json.decode(record.scopes, type=list[str]),
-        created_at=_time(record.created_at),
+        created_at=time(record.created_at),
         project_id=record.project_id,
         name=record.name,
         key=secret,
-        expires_at=_time(record.expires_at),
-        revoked_at=_time(record.revoked_at),
+        expires_at=time(record.expires_at),
+        revoked_at=time(record.revoked_at),
         replaced_by=record.replaced_by,
     )

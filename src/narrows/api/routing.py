@@ -21,6 +21,8 @@ from narrows.errors import InvalidRequest, MethodNotAllowed, NotFound
 
 #: The scope of a route that needs no credential.
 PUBLIC: Final = "public"
+#: The scope of a route that is authenticated by the token of a run's dispatch, and by nothing else.
+RUN: Final = "run"
 #: Path parameters that may hold slashes, with the word that a refusal uses for them.
 SPANNING: Final[Mapping[str, str]] = {"eventKey": "event key", "prefix": "prefix"}
 

@@ -75,14 +75,12 @@ async def wait_for_trigger(call: Call) -> Reply:
 
     The long poll watches before it reads, so that no change can slip between.
     """
-    wait_secs = call.integer("timeout_secs", DEFAULT_WAIT_SECS)
-    if wait_secs < 0:
-        raise InvalidRequest("timeout_secs must not be negative.")
+    wait_secs = long_poll_secs(call)
     project_id = await call.project()
     with call.api.streams.counted(project_id), call.service.feed.watch(call.param) as watch:
         found = await _read(call, project_id)
         try:
-            async with asyncio.timeout(min(wait_secs, MAX_WAIT_SECS)):
+            async with asyncio.timeout(wait_secs):
                 while found.status not in SETTLED:
                     changed = await watch.next()
                     found = changed if changed.version > found.version else found
@@ -90,6 +88,14 @@ async def wait_for_trigger(call: Call) -> Reply:
             pass  # still waiting: the caller asks again, of the next server if this one is stopping
     await call.api.authenticator.recheck(call.credential)
     return await replies.trigger(call, found)
+
+
+def long_poll_secs(call: Call) -> int:
+    """How long a long poll may last."""
+    wait_secs = call.integer("timeout_secs", DEFAULT_WAIT_SECS)
+    if wait_secs < 0:
+        raise InvalidRequest("timeout_secs must not be negative.")
+    return min(wait_secs, MAX_WAIT_SECS)
 
 
 async def create_callback_url(call: Call) -> Reply:

@@ -8,8 +8,10 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 from narrows.core.records import Trigger
+from narrows.core.run_records import Run
 from narrows.storage.committed import Committed
 
 log = logging.getLogger("narrows.feed")
@@ -23,14 +25,14 @@ class FeedClosed(Exception):
 
 
 class Watch:
-    """The changes of one trigger, from the moment it was made. A context manager."""
+    """The changes of one trigger or run, from the moment it was made. A context manager."""
 
-    __slots__ = ("_changes", "_feed", "_waiter", "trigger_id")
+    __slots__ = ("_changes", "_feed", "_waiter", "subject_id")
 
-    def __init__(self, feed: Feed, trigger_id: str) -> None:
-        self.trigger_id = trigger_id
+    def __init__(self, feed: Feed, subject_id: str) -> None:
+        self.subject_id = subject_id
         self._feed = feed
-        self._changes: deque[Trigger] | None = None
+        self._changes: deque[Trigger | Run] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def __enter__(self) -> Watch:
@@ -42,8 +44,8 @@ class Watch:
     ) -> None:
         self._feed.remove(self)
 
-    async def next(self) -> Trigger:
-        """The next change. Raises FeedClosed when the server shuts down."""
+    async def next(self) -> Any:
+        """The record after its next change. Raises FeedClosed when the server shuts down."""
         while not self._changes:
             if self._feed.closed:
                 raise FeedClosed
@@ -54,11 +56,11 @@ class Watch:
                 self._waiter = None
         return self._changes.popleft()
 
-    def push(self, trigger: Trigger) -> None:
+    def push(self, changed: Trigger | Run) -> None:
         if self._changes is None:
             # Made when it is needed: thousands of watchers never see a change.
             self._changes = deque(maxlen=MAX_BACKLOG)
-        self._changes.append(trigger)
+        self._changes.append(changed)
         self.wake()
 
     def wake(self) -> None:
@@ -77,9 +79,10 @@ class Feed:
     def publish(self, committed: Committed) -> None:
         """Tell everybody. A subscriber that fails is logged and keeps nobody else from hearing."""
         if self._watches:
-            for trigger in committed.triggers:
-                for watch in self._watches.get(trigger.id, ()):
-                    watch.push(trigger)
+            changes: tuple[Trigger | Run, ...] = (*committed.triggers, *committed.runs)
+            for changed in changes:
+                for watch in self._watches.get(changed.id, ()):
+                    watch.push(changed)
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(committed)
@@ -91,18 +94,18 @@ class Feed:
         self._subscribers.append(callback)
         return lambda: self._subscribers.remove(callback)
 
-    def watch(self, trigger_id: str) -> Watch:
-        return Watch(self, trigger_id)
+    def watch(self, subject_id: str) -> Watch:
+        return Watch(self, subject_id)
 
     def add(self, watch: Watch) -> None:
-        self._watches.setdefault(watch.trigger_id, set()).add(watch)
+        self._watches.setdefault(watch.subject_id, set()).add(watch)
 
     def remove(self, watch: Watch) -> None:
-        watches = self._watches.get(watch.trigger_id)
+        watches = self._watches.get(watch.subject_id)
         if watches is not None:
             watches.discard(watch)
             if not watches:
-                del self._watches[watch.trigger_id]
+                del self._watches[watch.subject_id]
 
     @property
     def watch_count(self) -> int:

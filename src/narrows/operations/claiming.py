@@ -202,15 +202,16 @@ class Claims:
                 claimer.finish()
             else:
                 in_vain.append(claimer)
-        for claimer in [each for each in in_vain if not each.returns]:
-            self._park(claimer)
-        for claimer in [each for each in reversed(in_vain) if each.returns]:
+        # Those who come back go to the head of the queue, from the last of them to the first.
+        in_order = sorted(in_vain, key=lambda claimer: claimer.returns)
+        newcomers = sum(not claimer.returns for claimer in in_vain)
+        for claimer in (*in_order[:newcomers], *reversed(in_order[newcomers:])):
             self._park(claimer)
 
     def _hand_over(self, claimer: _Claimer, runs: tuple[Run, ...]) -> None:
         claimer.finish(runs)
         if claimer.has_gone:
-            self._release(runs)
+            self.give_back(runs)
         # Who was not filled has seen that nothing is left of any of his jobs.
         if claimer.has_gone or len(runs) >= claimer.claim.limit:
             self._pass_on(claimer, claimer.woken_for - {(run.project_id, run.job_id) for run in runs})
@@ -293,14 +294,15 @@ class Claims:
             self._ready.remove(claimer)
             self._pass_on(claimer, claimer.woken_for)
         elif claimer.place is _Place.DONE and claimer.runs:
-            self._release(claimer.runs)
+            self.give_back(claimer.runs)
 
-    def _release(self, runs: Sequence[Run]) -> None:
-        task = asyncio.create_task(self._give_back(runs), name="claims-give-back")
+    def give_back(self, runs: Sequence[Run]) -> None:
+        """Release runs that were claimed for somebody who is no longer there."""
+        task = asyncio.create_task(self._release(runs), name="claims-give-back")
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
 
-    async def _give_back(self, runs: Sequence[Run]) -> None:
+    async def _release(self, runs: Sequence[Run]) -> None:
         for run in runs:
             operation = ReleaseRun(
                 project_id=run.project_id,
