@@ -32,7 +32,10 @@ class Allowed(NamedTuple):
     names: tuple[_Name, ...] = ()
 
     def holds_address(self, address: str, port: int) -> bool:
-        found = ip_address(address)
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
         return any(
             found.version == each.network.version and found in each.network and each.port in (None, port)
             for each in self.networks

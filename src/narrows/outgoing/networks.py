@@ -64,6 +64,14 @@ _PUBLIC_V6: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 
 
+def is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def why_not_public(text: str) -> str | None:
     """Why an address must not be called, as the end of the sentence 'the address ...'; None where it is
     public. What is no address is not public."""

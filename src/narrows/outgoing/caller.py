@@ -1,0 +1,308 @@
+"""One POST to a target, whatever it does: it comes back with an answer or with a sentence, within its
+time and its size. No redirects, cookies or proxies; nothing is decoded. Written once for dispatches
+and deliveries. Not here: signatures (`wire/signatures.py`), repeats, what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import httpcore2
+
+from narrows import __version__
+from narrows.clock import Clock, SystemClock
+from narrows.errors import InvalidRequest
+from narrows.outgoing import urls
+from narrows.outgoing.guard import Guard
+from narrows.outgoing.urls import Target
+from narrows.outgoing.wires import CannotConnect, TooMuch, Wire, open_wire
+
+#: Of the head of an answer, and of one that is not a success.
+MAX_HEAD_BYTES: Final = 64 << 10
+MAX_REFUSAL_BYTES: Final = 64 << 10
+#: How long a connection is kept for its next request: less than common servers keep it, so that none
+#: closes it just as a request is sent.
+KEEP_SECS: Final = 2.0
+#: Small chunks cost several times their bytes.
+_FRAMING: Final = 8
+_MOST_RETRY_AFTER_SECS: Final = 366 * 86_400
+#: What this module sets, and what would change how a request is read.
+_OWN_HEADERS: Final = frozenset(
+    ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade", "te", "trailer", "keep-alive", "proxy-connection")
+)  # fmt: skip
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[ -~]*", re.ASCII)
+_DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+class Answer(NamedTuple):
+    """`error` is None exactly for a 2xx that came whole; otherwise a sentence. `status` is None where no
+    answer came that could be used. The body of anything but a 2xx may be cut."""
+
+    status: int | None
+    body: bytes
+    error: str | None
+    retry_after_secs: int | None
+
+
+class _Fault(Exception):
+    """A sentence about what a target did."""
+
+
+class _Connection(httpcore2.AsyncHTTP11Connection):
+    MAX_INCOMPLETE_EVENT_SIZE = MAX_HEAD_BYTES
+
+
+class _Line(NamedTuple):
+    """A connection and what it runs over."""
+
+    connection: _Connection
+    wire: Wire
+
+
+class _Host:
+    """What is under way to one host."""
+
+    def __init__(self, most: int) -> None:
+        self.free = asyncio.Semaphore(most)
+        self.users = 0
+
+
+class Caller:
+    """`per_host` requests at once go to one host; others wait for their turn, within their own time. Who
+    schedules asks `room` first."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        connect_secs: float = 5,
+        per_host: int = 50,
+        tls: ssl.SSLContext | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._guard = guard
+        self._connect_secs = connect_secs
+        self._per_host = per_host
+        self._tls = tls
+        self._clock = clock or SystemClock()
+        self._hosts: dict[str, _Host] = {}
+        self._idle: dict[tuple[str, str, int], list[_Line]] = {}
+
+    def room(self, url: str) -> int:
+        """How many requests may be sent to the host of this URL now without waiting for one another."""
+        try:
+            host = self._hosts.get(urls.parse(url).host)
+        except InvalidRequest:
+            return self._per_host
+        return self._per_host - host.users if host is not None else self._per_host
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_secs: float,
+        max_answer_bytes: int = 1 << 20,
+    ) -> Answer:
+        """Never raises for what a target does. With `max_answer_bytes` 0 only the status counts, and no
+        body is waited for."""
+        name = "The target"
+        try:
+            target = urls.parse(url)
+            name = f"The target {target.authority}"
+            self._guard.check_url(url)
+            async with asyncio.timeout(timeout_secs), self._turn(target.host):
+                return await self._exchange(target, body, headers, max_answer_bytes)
+        except TimeoutError:
+            return _failed(f"{name} did not answer within {timeout_secs:g} s.")
+        except TooMuch:
+            return _failed(f"{name} answered with more than {max_answer_bytes:,} bytes.")
+        except (_Fault, CannotConnect) as error:
+            return _failed(f"{name} {error}.")
+        except InvalidRequest as error:
+            return _failed(error.message)
+        except httpcore2.ProtocolError:
+            return _failed(
+                f"{name} closed the connection without an answer, or answered with what is not HTTP/1.1 or has"
+                f" headers of over {MAX_HEAD_BYTES:,} bytes."
+            )
+        except (httpcore2.NetworkError, OSError):
+            return _failed(f"{name} broke off the connection.")
+
+    async def close(self) -> None:
+        """Close what is idle. Requests under way end by themselves, or are cancelled by who awaits them."""
+        for lines in self._idle.values():
+            for line in lines:
+                line.wire.close()
+        self._idle.clear()
+
+    # ---- one request -------------------------------------------------------------------------
+
+    async def _exchange(self, target: Target, body: bytes, headers: Mapping[str, str], most: int) -> Answer:
+        request = httpcore2.Request(
+            "POST", _url(target), headers=_headers(target, body, headers), content=body
+        )
+        line = self._take(target) or await self._open(target)
+        line.wire.budget = MAX_HEAD_BYTES * 2 + most * _FRAMING
+        try:
+            response = await line.connection.handle_async_request(request)
+            answer = await self._answer(response, most)
+            await response.aclose()
+            if line.connection.is_idle():
+                self._keep(target, line)
+            return answer
+        finally:
+            if not line.connection.is_idle():
+                line.wire.close()
+
+    async def _answer(self, response: httpcore2.Response, most: int) -> Answer:
+        status = response.status
+        if status < HTTPStatus.OK:
+            raise _Fault(f"answered with the status {status}, which nobody asked for")
+        named = {name.lower(): value for name, value in response.headers}
+        is_success = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+        encoding = named.get(b"content-encoding", b"").strip().lower()
+        is_plain = encoding in (b"", b"identity")
+        if is_success and not is_plain and most:
+            raise _Fault("answered with an encoded body (Content-Encoding), though none was asked for")
+        body = b""
+        if is_plain and most:
+            body = await _body(
+                response, most if is_success else min(most, MAX_REFUSAL_BYTES), cut=not is_success
+            )
+        return Answer(status, body, _error(status), self._retry_after_secs(named.get(b"retry-after")))
+
+    def _retry_after_secs(self, value: bytes | None) -> int | None:
+        """A number of seconds, or a date."""
+        text = (value or b"").decode("ascii", "replace").strip()
+        if _DIGITS.fullmatch(text) is not None:
+            return min(int(text), _MOST_RETRY_AFTER_SECS)
+        try:
+            until = parsedate_to_datetime(text).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            return None
+        return min(max(int(until) - self._clock.now() // 1_000_000, 0), _MOST_RETRY_AFTER_SECS)
+
+    # ---- connections -------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        host = self._hosts.setdefault(name, _Host(self._per_host))
+        host.users += 1
+        try:
+            async with host.free:
+                yield
+        finally:
+            host.users -= 1
+            if not host.users:
+                del self._hosts[name]
+
+    async def _open(self, target: Target) -> _Line:
+        try:
+            async with asyncio.timeout(self._connect_secs):
+                addresses = await self._guard.addresses(target.host, target.port)
+        except TimeoutError:
+            raise _Fault(f"has a name that was not found within {self._connect_secs:g} s") from None
+        except OSError:
+            raise _Fault("has a name that was not found") from None
+        wire = await open_wire(
+            target,
+            addresses,
+            await self._tls_context() if target.scheme == "https" else None,
+            self._connect_secs,
+            lambda here, there: self._guard.check_connected(target.host, target.port, here, there),
+        )
+        origin = _url(target).origin
+        return _Line(_Connection(origin, wire, keepalive_expiry=KEEP_SECS), wire)
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            # Reads all certificates of the system.
+            self._tls = await asyncio.to_thread(httpcore2.default_ssl_context)
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        return self._tls
+
+    def _take(self, target: Target) -> _Line | None:
+        lines = self._idle.get(target[:3], [])
+        while lines:
+            line = lines.pop()
+            if not line.connection.has_expired():
+                return line
+            line.wire.close()
+        return None
+
+    def _keep(self, target: Target, line: _Line) -> None:
+        self._idle.setdefault(target[:3], []).append(line)
+        asyncio.get_running_loop().call_later(KEEP_SECS + 0.1, self._drop_expired, target[:3])
+
+    def _drop_expired(self, key: tuple[str, str, int]) -> None:
+        lines = self._idle.get(key, [])
+        kept = [line for line in lines if not line.connection.has_expired()]
+        for line in lines:
+            if line not in kept:
+                line.wire.close()
+        if kept:
+            self._idle[key] = kept
+        else:
+            self._idle.pop(key, None)
+
+
+async def _body(response: httpcore2.Response, most: int, *, cut: bool) -> bytes:
+    received = bytearray()
+    async with contextlib.aclosing(response.aiter_stream()) as parts:
+        async for part in parts:
+            received += part
+            if len(received) > most:
+                if not cut:
+                    raise TooMuch
+                break
+    return bytes(received[:most])
+
+
+def _url(target: Target) -> httpcore2.URL:
+    return httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+
+
+def _headers(target: Target, body: bytes, given: Mapping[str, str]) -> list[tuple[str, str]]:
+    headers = {
+        "Host": target.authority,
+        "User-Agent": f"narrows/{__version__}",
+        "Accept": "application/json",
+        # What is not packed cannot swell.
+        "Accept-Encoding": "identity",
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+    }
+    own = {name.lower(): name for name in headers}
+    for name, value in given.items():
+        if _HEADER_NAME.fullmatch(name) is None or _HEADER_VALUE.fullmatch(value) is None:
+            raise InvalidRequest(f"The header {name!r} cannot be sent.")
+        if name.lower() not in _OWN_HEADERS:
+            headers[own.get(name.lower(), name)] = value
+    return list(headers.items())
+
+
+def _error(status: int) -> str | None:
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return None
+    if status < HTTPStatus.BAD_REQUEST:
+        return (
+            f"The target answered {status}, which leads elsewhere; that is not followed. Give the final URL."
+        )
+    try:
+        return f"The target answered {status} {HTTPStatus(status).phrase}."
+    except ValueError:
+        return f"The target answered {status}."
+
+
+def _failed(error: str) -> Answer:
+    return Answer(None, b"", error, None)
