@@ -22,6 +22,21 @@ CHECKS = {
     "verify_projects": "a trigger belongs to a project that does not exist",
     "verify_counters": "the statistics of a project differ from its triggers",
     "verify_held": "a delivered event's trigger did not receive it",
+    "verify_run_counters": "the counts of a job's runs differ from its runs",
+    "verify_jobs": "a run is of a job, or a job of a project, that does not exist",
+    "verify_deleted_jobs": "nobody cancels the live runs of a deleted job, or a message is of no such job",
+    "verify_waiting_runs": "a run waits for what can no longer come",
+    "verify_waits_of_runs": "a trigger waits for a run that does not wait for it",
+    "verify_run_due": "a run is not due although it must be, or has no end although it has ended",
+    "verify_run_roots": "a root has not ended together with its run",
+    "verify_run_payloads": "a run names a payload that is gone",
+    "verify_run_newest_fact": "a run's newest fact is not of its version and state",
+    "verify_run_facts": "a change of a run does not follow from the one before it",
+    "verify_run_changed_once": "a run went on twice from one of its versions",
+    "verify_dispatches": "the dispatches of a run are not counted one by one",
+    "verify_run_answers": "a dispatch goes on that was answered, or an answer is of no run",
+    "verify_deliveries": "a delivery is not due although it must be, or its trigger is gone",
+    "verify_notified": "a trigger shows a delivery as pending that is not there",
 }
 
 
