@@ -23,23 +23,28 @@ class Exit(IntEnum):
     UNAUTHORISED = 9
     OUTCOME_UNKNOWN = 10
     STORE = 11
+    FAILED = 12
+    DEAD_LETTER = 13
     INTERRUPTED = 130
 
 
 MEANINGS: Final[dict[Exit, str]] = {
-    Exit.OK: "done; of `events wait`: the event was received, its payload is on stdout",
+    Exit.OK: "done; of `events wait`: the event was received, its payload is on stdout; of "
+    "`jobs trigger --wait` and `runs watch`: the run completed",
     Exit.UNEXPECTED: "an unexpected failure",
     Exit.USAGE: "the command line or the configuration is wrong; nothing was done",
-    Exit.TIMED_OUT: "the wait timed out",
-    Exit.CANCELED: "the wait was canceled",
-    Exit.NOT_FOUND: "there is no such wait, event, key or project",
-    Exit.CONFLICT: "the state does not allow it: settled already, or the key is waiting",
+    Exit.TIMED_OUT: "the wait or the run timed out",
+    Exit.CANCELED: "the wait or the run was canceled",
+    Exit.NOT_FOUND: "there is no such wait, event, job, run, delivery, key or project",
+    Exit.CONFLICT: "the state does not allow it: settled or ended already, or the key or slug is taken",
     Exit.REFUSED: "the server refused the request: not valid, too large, or a limit is reached",
     Exit.NO_CONNECTION: "no server answered, or it is unavailable; nothing was done",
     Exit.UNAUTHORISED: "no API key, a wrong one, or one without the scope",
     Exit.OUTCOME_UNKNOWN: "the server could not say whether it was done; ask before repeating",
     Exit.STORE: "the database is damaged, locked or of another version; `verify` found a fault",
-    Exit.INTERRUPTED: "Ctrl-C; a wait stays open",
+    Exit.FAILED: "the run failed, and is not tried again",
+    Exit.DEAD_LETTER: "the run failed at every attempt that its job allows; `runs replay` starts it again",
+    Exit.INTERRUPTED: "Ctrl-C; a wait stays open, a run goes on",
 }
 
 #: The nearest class in an error's ancestry decides.

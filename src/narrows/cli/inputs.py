@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,24 @@ def duration_text(seconds: float) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2])
+
+
+def moment(at: str | None, after: str | None, *, now: int) -> datetime | None:
+    """When something is to begin: `--at` a time, or `--in` a duration counted from `now`, in
+    microseconds; None where neither was given."""
+    if at is not None and after is not None:
+        raise typer.BadParameter("say when by --at or by --in, one of them.")
+    if after is not None:
+        return datetime.fromtimestamp(now / 1_000_000, UTC) + timedelta(seconds=duration_secs(after))
+    if at is None:
+        return None
+    try:
+        found = datetime.fromisoformat(at)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise typer.BadParameter(f"{at!r} is no time; write 2030-01-31T09:00:00Z, or with +02:00 for Z.")
+    return found.astimezone(UTC)
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,20 +9,24 @@ from typer.core import TyperGroup
 
 from narrows.cli import (
     about,
+    deliveries,
     demo,
     doctor,
     events,
     events_open,
     events_send,
+    jobs,
+    jobs_trigger,
     keys,
     projects,
+    runs,
     serve,
     store,
 )
 from narrows.cli.exits import MEANINGS
 
-#: Commands add themselves to the group of events when their file is imported.
-EVENTS_FILES = (events, events_open, events_send)
+#: Commands add themselves to the group of their noun when their file is imported.
+MORE_FILES = (events_open, events_send, jobs_trigger)
 
 EPILOG = "[bold]Exit codes[/bold]\n" + "\n".join(
     f"{code:>4d}  {meaning}" for code, meaning in MEANINGS.items()
@@ -33,7 +37,7 @@ class InOrder(TyperGroup):
     """The commands in the order in which people meet them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        first = ["dev", "serve", "demo", "events", "keys", "projects"]
+        first = ["dev", "serve", "demo", "events", "jobs", "runs", "deliveries", "keys", "projects"]
         return first + [name for name in super().list_commands(ctx) if name not in first]
 
 
@@ -50,6 +54,9 @@ app = typer.Typer(
 serve.register(app)
 demo.register(app)
 app.add_typer(events.app, rich_help_panel="Wait and send")
+app.add_typer(jobs.app, rich_help_panel="Run jobs")
+app.add_typer(runs.app, rich_help_panel="Run jobs")
+app.add_typer(deliveries.app, rich_help_panel="Run jobs")
 app.add_typer(keys.app, rich_help_panel="Administer")
 app.add_typer(projects.app, rich_help_panel="Administer")
 store.register(app)

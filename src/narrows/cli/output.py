@@ -63,6 +63,7 @@ class Printer:
     """Prints what a command answers, in the format in force."""
 
     def __init__(self, asked: Format | None) -> None:
+        self.asked = asked
         self.format = format_in_force(asked)
 
     @property

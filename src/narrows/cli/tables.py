@@ -15,9 +15,22 @@ from rich.text import Text
 from narrows.cli.inputs import duration_text
 from narrows.cli.output import out, shown
 from narrows.clock import SystemClock
-from narrows.wire import messages
+from narrows.wire import messages, run_messages
 
-_STYLES: Final = {"waiting": "yellow", "received": "green", "timed_out": "red", "canceled": "magenta"}
+_STYLES: Final = {
+    "waiting": "yellow",
+    "received": "green",
+    "timed_out": "red",
+    "canceled": "magenta",
+    "delayed": "yellow",
+    "queued": "yellow",
+    "executing": "cyan",
+    "completed": "green",
+    "failed": "red",
+    "dead_letter": "red",
+    "pending": "yellow",
+    "delivered": "green",
+}
 _NEVER_YEAR: Final = 9999
 _PAYLOAD_WIDTH: Final = 60
 _WIDE: Final = 120
@@ -41,8 +54,8 @@ def _ends(trigger: messages.Trigger) -> str:
     return f"in {duration_text(max(0.0, -_age_secs(trigger.expires_at)))}"
 
 
-def _status(trigger: messages.Trigger) -> Text:
-    return Text(trigger.status, style=_STYLES[trigger.status])
+def _status(row: messages.Trigger | run_messages.Run | run_messages.Delivery) -> Text:
+    return Text(row.status, style=_STYLES[row.status])
 
 
 def _short(value: Any) -> str:
@@ -50,6 +63,27 @@ def _short(value: Any) -> str:
         return ""
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= _PAYLOAD_WIDTH else text[: _PAYLOAD_WIDTH - 1] + "…"
+
+
+def _run_doing(run: run_messages.Run) -> str:
+    """What a person asks next: why it ended, what it waits for, who has it, when it begins."""
+    if run.error is not None:
+        return run.error
+    if run.status == "completed":
+        return _short(run.result)
+    if run.status == "delayed" and run.due_at is not None:
+        return f"due in {duration_text(max(0.0, -_age_secs(run.due_at)))}"
+    return run.holder or ""
+
+
+def _attempts(run: run_messages.Run) -> str:
+    return f"{run.attempt}/{run.max_attempts}"
+
+
+def _delivery_next(delivery: run_messages.Delivery) -> str:
+    if delivery.finished_at is not None or delivery.next_attempt_at is None:
+        return ""
+    return f"in {duration_text(max(0.0, -_age_secs(delivery.next_attempt_at)))}"
 
 
 def _key_state(key: messages.ApiKey) -> Text:
@@ -84,6 +118,35 @@ _COLUMNS: Final[dict[Any, tuple[Column, ...]]] = {
         ("late", lambda row: "" if row.late_secs is None else duration_text(row.late_secs)),
         ("detail", lambda row: row.detail or ""),
     ),
+    run_messages.Job: (
+        ("slug", lambda row: row.slug),
+        ("name", lambda row: row.name or ""),
+        ("endpoint", lambda row: row.endpoint_url or "workers"),
+        ("time-out", lambda row: duration_text(row.timeout_secs)),
+        ("attempts", lambda row: row.max_attempts),
+        ("at once", lambda row: "" if row.max_concurrency is None else row.max_concurrency),
+        ("made", lambda row: _ago(row.created_at)),
+        ("id", lambda row: row.id),
+    ),
+    run_messages.Run: (
+        ("status", _status),
+        ("made", lambda row: _ago(row.created_at)),
+        ("ended", lambda row: _ago(row.finished_at)),
+        ("attempt", _attempts),
+        ("payload", lambda row: _short(row.payload)),
+        ("result / error / holder", _run_doing),
+        ("id", lambda row: row.id),
+    ),
+    run_messages.Delivery: (
+        ("status", _status),
+        ("type", lambda row: row.type),
+        ("url", lambda row: row.url),
+        ("tried", lambda row: row.attempts),
+        ("answer", lambda row: row.error or row.last_status or ""),
+        ("next", _delivery_next),
+        ("made", lambda row: _ago(row.created_at)),
+        ("id", lambda row: row.id),
+    ),
     messages.Project: (
         ("id", lambda row: row.id),
         ("name", lambda row: row.name or ""),
@@ -114,8 +177,8 @@ def listing(rows: Sequence[Any], kind: Any) -> RenderableType:
         # Whoever looks at a narrow terminal copies the key; -o json has everything.
         columns = tuple(column for column in columns if column[0] != "id")
     for title, _ in columns:
-        # The key and the id are what people copy: they wrap, and are never cut.
-        is_copied = title in ("event key", "id")
+        # The key, the slug and the id are what people copy: they wrap, and are never cut.
+        is_copied = title in ("event key", "slug", "id")
         table.add_column(title, overflow="fold" if is_copied else "ellipsis", no_wrap=not is_copied)
     for row in rows:
         table.add_row(*(_cell(read(row)) for _, read in columns))
@@ -136,7 +199,7 @@ def card(row: msgspec.Struct, fields: Sequence[str] | None = None) -> Renderable
 
 
 def _value(row: msgspec.Struct, name: str, value: Any) -> RenderableType:
-    if isinstance(row, messages.Trigger) and name == "status":
+    if isinstance(row, messages.Trigger | run_messages.Run | run_messages.Delivery) and name == "status":
         return _status(row)
     if isinstance(value, datetime):
         return Text("never" if value.year == _NEVER_YEAR else f"{value:%Y-%m-%d %H:%M:%S}Z  ({_when(value)})")
