@@ -6,7 +6,7 @@ suspend, SQLite's never do and are driven by `run_now` on a thread of their own.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -28,6 +28,9 @@ class Reader(Protocol):
 
 class WriteConnection(Reader, Protocol):
     """The connection of the one writer."""
+
+    async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """Several loads at once, each as by `load`."""
 
     async def begin(self) -> None: ...
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ _CHECKSUM_BYTES: Final = 8
 _IOERR_FSYNC: Final = 1034
 _IOERR_DIR_FSYNC: Final = 1290
 _IOERR_DATA: Final = 8202  # a page whose checksum does not hold
+
+#: Combinations of lookups whose SQL is kept.
+MAX_LOADS: Final = 1_000
 
 _encode = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(list[tuple[Any, ...]]).decode
@@ -141,7 +145,7 @@ class SqliteConnection:
         self.raw = connection
         self._clock = clock
         self._statements = for_sqlite()
-        self._loads: dict[str, str] = {}
+        self._loads: dict[tuple[str, ...], str] = {}
 
     @property
     def now(self) -> int:
@@ -154,22 +158,36 @@ class SqliteConnection:
             raise explain(error) from error
 
     async def load(self, statement: str, rows: list[Row]) -> list[Row]:
+        return (await self.load_all({statement: rows}))[statement]
+
+    async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """All of them by one statement with one row: a driver gives up Python's lock at every step, and
+        beside a busy event loop each costs the time until it has it again."""
+        names = tuple(wanted)
         try:
-            text = self.raw.execute(self._as_one_text(statement), {"input": _encode(rows).decode()}).get
+            sql = self._loads.get(names) or self._as_one_row(names)
+            texts = {f"input_{number}": _encode(wanted[name]).decode() for number, name in enumerate(names)}
+            cursor = self.raw.execute(sql, texts)
+            row = next(cursor)
+            cursor.close()
         except apsw.Error as error:
             raise explain(error) from error
-        found: list[Row] = _decode_rows(text)
-        return found
+        return {name: _decode_rows(text) for name, text in zip(names, row, strict=True)}
 
-    def _as_one_text(self, statement: str) -> str:
-        sql = self._loads.get(statement)
-        if sql is None:
-            body = self._statements[statement]
-            description = apsw.ext.query_info(self.raw, body).description
-            columns = ", ".join(column[0] for column in description)
-            sql = f"select json_group_array(json_array({columns})) from ({body})"
-            self._loads[statement] = sql
+    def _as_one_row(self, names: tuple[str, ...]) -> str:
+        """A column for each statement: its rows as one JSON text."""
+        if len(self._loads) >= MAX_LOADS:
+            self._loads.clear()
+        columns = ", ".join(self._as_column(number, name) for number, name in enumerate(names))
+        sql = self._loads[names] = f"select {columns}"
         return sql
+
+    def _as_column(self, number: int, name: str) -> str:
+        body = self._statements[name]
+        description = apsw.ext.query_info(self.raw, body).description
+        columns = ", ".join(column[0] for column in description)
+        body = body.replace(":input", f":input_{number}")
+        return f"(select json_group_array(json_array({columns})) from ({body}))"
 
     async def begin(self) -> None:
         await self.rollback()  # where the disk refused even that the last time

@@ -260,8 +260,9 @@ class Writer:
         """Everything that the batch names, then what that leads to, in a fixed order of statements."""
         touches: Sequence[Touch] = [touch for ticket in batch for touch in ticket.touches]
         while wanted := tx.missing(touches):
-            for statement in sorted(wanted):
-                tx.loaded(statement, await connection.load(statement, wanted[statement]))
+            found = await connection.load_all({statement: wanted[statement] for statement in sorted(wanted)})
+            for statement, rows in found.items():
+                tx.loaded(statement, rows)
             touches = list(tx.links())
         tx.time_out_overdue(int.from_bytes(self.clock.random_bytes(8), "big"))
 
