@@ -10,25 +10,32 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from narrows.api.app import create_app
+from narrows.api.deliveries import body_of
 from narrows.api.settings import ApiSettings
 from narrows.clock import Clock, SystemClock
 from narrows.config import Config
+from narrows.engine.endpoint import Endpoints
 from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
-from narrows.engine.roles import all_roles
+from narrows.engine.roles import Outgoing, all_roles
 from narrows.engine.unmatched import UnmatchedBuffer
 from narrows.errors import StorageError
+from narrows.keyring import Keyring, signing_secrets
 from narrows.listener import Listener, tcp_socket, unix_socket
 from narrows.operations.service import Service
+from narrows.outgoing.caller import Caller
+from narrows.outgoing.guard import Guard
 from narrows.storage import files
 from narrows.storage import verify as checks
 from narrows.storage.store import Store
 from narrows.storage.transaction import Limits
+from narrows.wire import signatures
+from narrows.wire.payloads import compact
 
 log = logging.getLogger("narrows.server")
 
@@ -87,7 +94,27 @@ def _api_settings(config: Config, *, dev: bool) -> ApiSettings:
         cors_origins=config.cors_origins,
         public_url=config.public_url,
         listen_url=config.base_url,
+        keyring=Keyring.open(config.data, config.secret_key),
+        guard=Guard(config.allow_targets, allow_loopback=dev),
         max_streams_per_project=config.streams_per_project,
+    )
+
+
+def _outgoing(config: Config, settings: ApiSettings, clock: Clock) -> Outgoing:
+    """What the roles need that call others: dispatches and deliveries share one caller and its limits."""
+    keyring = settings.keyring
+
+    def sign(kept: str, message_id: str, now: int, body: bytes) -> Mapping[str, str]:
+        return signatures.headers(signing_secrets(keyring, kept, now), message_id, now // 1_000_000, body)
+
+    caller = Caller(settings.guard, per_host=config.dispatches_per_host, clock=clock)
+    return Outgoing(
+        caller=caller,
+        endpoints=Endpoints(clock, caller, keyring, sign, compact),
+        render=body_of,
+        sign=sign,
+        dispatches=config.dispatches,
+        dispatches_per_host=config.dispatches_per_host,
     )
 
 
@@ -114,11 +141,14 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store: dict[str, Any]) -> None:
-    stop = asyncio.Event()
+    stop, closing = asyncio.Event(), asyncio.Event()
+    clock = SystemClock()
     with _signals(stop), tcp_socket(config.host, config.port) as tcp:
-        async with open_service(config, SystemClock(), on_fatal=_die, **store) as service:
-            api = create_app(service, _api_settings(config, dev=dev))
-            engine = Engine(service, all_roles(service, service.unmatched, config.retention_days))
+        async with open_service(config, clock, on_fatal=_die, **store) as service:
+            settings = _api_settings(config, dev=dev)
+            api = create_app(service, settings)
+            outgoing = _outgoing(config, settings, clock)
+            engine = Engine(service, all_roles(service, service.unmatched, config.retention_days, outgoing))
             api.engine = engine
             engine.start()
             with unix_socket(config.socket_path) as local:
@@ -126,18 +156,22 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(*COLLECTOR_THRESHOLDS)
-                tasks = [asyncio.create_task(listener.serve_until(stop)) for listener in listeners]
+                tasks = [asyncio.create_task(listener.serve_until(closing)) for listener in listeners]
                 try:
                     await _until(tasks, *(listener.is_ready() for listener in listeners))
                     ready(tcp.getsockname()[1])
                     await _until(tasks, stop.wait())
+                    log.info("stopping: what was dispatched ends or is given back")
+                    # Handlers may still call the run plane.
+                    await engine.drain(config.shutdown_secs)
                 finally:
                     log.info("stopping: open requests end, streams are told")
-                    stop.set()
+                    closing.set()
                     api.close()
                     service.feed.close()
                     ended = await asyncio.gather(*tasks, return_exceptions=True)
                     await engine.stop()
+                    await outgoing.caller.close()
     if failures := [end for end in ended if isinstance(end, BaseException)]:
         raise StorageError(f"A listener ended with a fault: {failures[0]!r}.") from failures[0]
     log.info("stopped")

@@ -161,4 +161,11 @@ async def test_what_could_not_be_written_is_kept_for_the_next_time(service: Any)
 
 def test_every_role_is_in_the_table_under_a_name_of_its_own(service: Any) -> None:
     names = [role.name for role in all_roles(service, UnmatchedBuffer(), 30)]
-    assert names == ["expire", "expire held events", "write unmatched", "prune"]
+    assert names == [
+        "expire",
+        "expire held events",
+        "wake runs",
+        "consume messages",
+        "write unmatched",
+        "prune",
+    ]

@@ -78,11 +78,11 @@ class Endpoints:
 
 def result_of(answer: Answer, compact: Compact) -> DispatchResult:
     """What an endpoint's answer means."""
-    status, error = answer.status, answer.error
+    status = answer.status
     if status is None:
-        return _failed(error or "the endpoint did not answer", retry_after_secs=answer.retry_after_secs)
+        return _failed(answer.error or "the endpoint did not answer")
     if 200 <= status < 300:
-        return _failed(error, retry=False) if error is not None else _completed(answer.body, compact)
+        return _completed(answer.body, compact)
     said = f"the endpoint answered {status}{_quoted(answer.body)}"
     if 300 <= status < 400:
         return _failed(f"{said}: redirects are not followed, set endpoint_url to where it leads")
@@ -90,10 +90,10 @@ def result_of(answer: Answer, compact: Compact) -> DispatchResult:
 
 
 def host_of(job: Job) -> str:
-    """Host and port, as one that may be slow for all its jobs; of a malformed URL the whole."""
+    """The host that may be slow for all its jobs; of a malformed URL the whole."""
     url = job.endpoint_url or ""
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
+        return urlsplit(url).hostname or url
     except ValueError:
         return url
 
