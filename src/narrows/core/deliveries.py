@@ -26,7 +26,7 @@ GONE: Final = 410
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended: with an HTTP `status`, or without one and with an `error`, a sentence."""
+    """How an attempt ended: with an HTTP `status` or without an answer; `error` is a sentence."""
 
     status: int | None
     error: str | None = None
@@ -70,7 +70,7 @@ def _next_attempt(delivery: Delivery, outcome: Outcome, wall: int, entropy: int)
 
 
 def _sentence(outcome: Outcome) -> str:
-    if outcome.status is None:
+    if outcome.error is not None or outcome.status is None:
         return outcome.error or "there was no answer"
     if 300 <= outcome.status < 400:
         return f"the address answered {outcome.status}; redirects are not followed"

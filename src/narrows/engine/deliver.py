@@ -37,11 +37,13 @@ AT_ONCE_OF_A_HOST: Final = 10
 #: The whole of an attempt; well within its lease.
 ATTEMPT_SECS: Final = 30.0
 LEASE_US: Final = 60_000_000
-#: What is answered is not kept, only its status; more of it is not read.
-MOST_ANSWER_BYTES: Final = 65_536
+#: Of an answer only the status counts: its body is not waited for.
+MOST_ANSWER_BYTES: Final = 0
 #: How far a round looks past what waits for a busy host: so many rows, in pages.
 MOST_LOOKED_AT: Final = 5_000
 PAGE: Final = 500
+#: What is due and waits for room at its host is looked at again after this, or when a delivery ends.
+ROOM_POLL_US: Final = 500_000
 
 UNSIGNED: Final = (
     "the project has no signing secret; make one with POST /v1/projects/{id}/rotate-secret and try again"
@@ -119,26 +121,29 @@ class DeliverRole(Role):
 
     async def _pick(self, free: int) -> tuple[list[DueDelivery], int | None]:
         """What is due now, oldest first, passing over hosts that are busy; and when the next falls due,
-        None if there is more due now than can be sent."""
+        None if that is when one of those ends that are being sent."""
         now = self._clock.now()
         picked: list[DueDelivery] = []
         busy = self._busy.copy()
+        later: int | None = None
         after, looked_at, limit = (0, "", ""), 0, free + 1
         while looked_at < MOST_LOOKED_AT:
             page = await self._service.read(DueDeliveries(after=after, until=NEVER, limit=limit))
             for due in page:
                 if due.due_at > now:
-                    return picked, due.due_at
+                    return picked, min(due.due_at, later or due.due_at)
                 if len(picked) == free:
                     return picked, None
                 host = host_of(due.url)
-                if busy[host] < AT_ONCE_OF_A_HOST:
-                    busy[host] += 1
-                    picked.append(due)
+                if busy[host] >= AT_ONCE_OF_A_HOST or self._caller.room(due.url) <= 0:
+                    later = now + ROOM_POLL_US
+                    continue
+                busy[host] += 1
+                picked.append(due)
             if len(page) < limit:
-                return picked, None
+                break
             after, looked_at, limit = page[-1][:3], looked_at + limit, PAGE
-        return picked, None
+        return picked, later
 
     # ---- one attempt -------------------------------------------------------------------------
 
