@@ -1,129 +1,27 @@
 """The role of deliveries over a real store: what it sends when, how many at once, and what it does when
-everything goes wrong. The network is a double that is told what to answer."""
+everything goes wrong."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from narrows.api.deliveries import body_of
-from narrows.core.run_records import Delivery
-from narrows.core.signing_secrets import first_secret
 from narrows.engine import deliver
-from narrows.engine.deliver import DeliverRole, host_of
+from narrows.engine.deliver import host_of
 from narrows.engine.loop import Engine
 from narrows.errors import Unavailable
-from narrows.operations.access import CreateProject
 from narrows.operations.base import DEV
-from narrows.operations.deliveries import FinishDeliveries, RetryDelivery
-from narrows.operations.reads.deliveries import ListDeliveries
+from narrows.operations.deliveries import FinishDeliveries
+from narrows.operations.triggers import ExtendTrigger
 from narrows.outgoing.caller import Answer
-from narrows.testing import ManualClock, settle
-from tests.storage.kit import PROJECT, Bench, SqliteBackend, opened
-
-URL = "https://example.com/hook"
-SECOND = 1_000_000
-
-
-class Posted(NamedTuple):
-    url: str
-    body: bytes
-    headers: dict[str, str]
-    at: int
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-class FakeCaller:
-    """Answers with what `answer` says; while `open` is not set nobody gets an answer."""
-
-    def __init__(self, clock: ManualClock) -> None:
-        self.clock = clock
-        self.posted: list[Posted] = []
-        self.answer: Callable[[Posted], Answer] = lambda posted: Answer(200, b"", None, None)
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.under_way = self.most = 0
-        self.full: set[str] = set()
-
-    def room(self, url: str) -> int:
-        return 0 if url in self.full else 50
-
-    async def post(self, url: str, body: bytes, headers: Mapping[str, str], **limits: float) -> Answer:
-        assert limits == {"timeout_secs": 30, "max_answer_bytes": 0}
-        posted = Posted(url, body, dict(headers), self.clock.now())
-        self.posted.append(posted)
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        try:
-            await self.gate.wait()
-            return self.answer(posted)
-        finally:
-            self.under_way -= 1
-
-
-class Running:
-    """A bench, the role over it, and short words for what the tests ask."""
-
-    def __init__(self, bench: Bench, caller: FakeCaller, sign: Any) -> None:
-        self.bench, self.caller, self.clock = bench, caller, bench.clock
-        self.role = DeliverRole(bench.service, caller, body_of, sign)  # type: ignore[arg-type]
-
-    async def round(self, *, secs: float = 0.001) -> int | None:
-        """A round, and what it began brought to its end."""
-        self.clock.advance(secs=secs)
-        due = await self.role.round()
-        if self.caller.gate.is_set():
-            while self.role.in_flight:
-                await asyncio.sleep(0)
-            await self.role._write_down()
-        return due
-
-    async def listed(self) -> list[Delivery]:
-        page = await self.bench.store.read(ListDeliveries(project_id=PROJECT, limit=100))
-        return list(page.items)
-
-    async def only(self) -> Delivery:
-        (delivery,) = await self.listed()
-        return delivery
-
-    async def retry(self, delivery: Delivery) -> None:
-        await self.bench.perform(
-            RetryDelivery(
-                actor=DEV,
-                project_id=PROJECT,
-                entropy=1,
-                delivery_id=delivery.id,
-                trigger_id=delivery.trigger_id,
-            )
-        )
-
-
-def plain_sign(kept: str, delivery_id: str, now: int, body: bytes) -> dict[str, str]:
-    return {"webhook-id": delivery_id, "webhook-timestamp": str(now // SECOND), "kept": kept}
-
-
-@asynccontextmanager
-async def running(
-    folder: Path, clock: ManualClock | None = None, *, secret: bool = True, sign: Any = plain_sign
-) -> AsyncIterator[Running]:
-    async with opened(SqliteBackend(folder), clock) as bench:
-        if secret:
-            await bench.perform(
-                CreateProject(
-                    actor=DEV, id=PROJECT, entropy=1, exist_ok=True, signing_secrets=first_secret("kept")
-                )
-            )
-        yield Running(bench, FakeCaller(bench.clock), sign)
+from narrows.testing import settle
+from tests.engine.deliver_kit import SECOND, URL, plain_sign, running
+from tests.storage.kit import PROJECT, Bench
 
 
 async def test_both_calls_of_a_wait_say_what_happened(tmp_path: Path) -> None:
@@ -194,8 +92,6 @@ async def test_eight_attempts_with_one_id_one_body_and_fresh_timestamps(tmp_path
 
 
 def _extending(bench: Bench, trigger_id: str) -> Any:
-    from narrows.operations.triggers import ExtendTrigger
-
     return ExtendTrigger(actor=DEV, project_id=PROJECT, entropy=3, trigger_id=trigger_id, timeout_secs=0)
 
 
