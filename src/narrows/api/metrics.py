@@ -6,7 +6,7 @@ somebody scrapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +40,19 @@ METRICS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "narrows_timeout_lateness_seconds": (
         "histogram", (), "How long after its time a time-out was committed.",
     ),
+    "narrows_runs": ("gauge", ("status",), "Runs in the store, by status, over all projects."),
+    "narrows_run_lateness_seconds": (
+        "histogram", (), "How long after its time a delayed run was queued, or a lost lease was taken.",
+    ),
+    "narrows_claims_waiting": ("gauge", (), "Workers that wait for a run now."),
+    "narrows_dispatches_in_progress": ("gauge", (), "Runs that are with their endpoints now."),
+    "narrows_dispatches_total": (
+        "counter", ("result",),
+        "Dispatches to endpoints: completed, retried, failed for good, overtaken by another end, or returned.",
+    ),
+    "narrows_deliveries_total": (
+        "counter", ("result",), "Attempts of outgoing webhooks: delivered or failed.",
+    ),
     "narrows_queue_length": ("gauge", (), "Operations that wait for the writer now."),
     "narrows_batch_operations": ("histogram", (), "Operations that shared one commit."),
     "narrows_commit_seconds": ("histogram", (), "From the start of a transaction to the end of its commit."),
@@ -70,6 +83,11 @@ _KINDS: Final[dict[str, Any]] = {
     "counter": CounterMetricFamily,
     "histogram": HistogramMetricFamily,
 }
+#: Of these roles it is told how late they were.
+_LATENESS: Final = {
+    "expire": "narrows_timeout_lateness_seconds",
+    "wake runs": "narrows_run_lateness_seconds",
+}
 #: Methods that HTTP knows. Anybody can send another one, and each would be a time series.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -77,11 +95,13 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 async def render(service: Service, stats: RequestStats, open_streams: int, engine: Any = None) -> bytes:
     """All metrics of this process. `engine` is the one whose roles are told of, where there is one."""
     by_status: dict[str, int] = await service.read(reads.CountByStatus())
+    runs: dict[str, int] = await service.read(reads.CountRuns())
     oldest: int | None = await service.read(reads.OldestWaiting())
     age_secs = 0.0 if oldest is None else max(0.0, (service.clock.now() - oldest) / 1_000_000)
     families = [
         _one("narrows_build_info", 1, __version__),
         _labelled("narrows_triggers", (((str(status),), count) for status, count in by_status.items())),
+        _labelled("narrows_runs", (((str(status),), count) for status, count in runs.items())),
         _one("narrows_oldest_waiting_seconds", age_secs),
         _one("narrows_streams", open_streams),
         *_of_store(service),
@@ -136,6 +156,7 @@ def _histogram(name: str, bounds: Sequence[float], counts: Sequence[int], total:
 def _of_store(service: Service) -> Iterator[Metric]:
     writer = service.store.writer
     yield _one("narrows_queue_length", service.store.queue_length)
+    yield _one("narrows_claims_waiting", service.claims.waiting)
     yield _one("narrows_clock_step_back_seconds", writer.clock_step_back_us / 1_000_000)
     yield _one("narrows_invariant_violations_total", writer.invariant_violations)
     yield _one("narrows_unmatched_events_dropped_total", getattr(service.unmatched, "dropped", 0))
@@ -181,8 +202,19 @@ def _of_engine(engine: Any) -> Iterator[Metric]:
     stats = engine.stats()
     yield _labelled("narrows_role_rounds_total", (((role.name,), role.rounds) for role in stats))
     yield _labelled("narrows_role_errors_total", (((role.name,), role.errors) for role in stats))
-    for role in engine.roles:
-        late = getattr(role, "lateness", None)
-        if late is not None:
-            name = "narrows_timeout_lateness_seconds"
-            yield _histogram(name, late.bounds_secs, late.counts, late.sum_secs)
+    roles = {role.name: role for role in engine.roles}
+    for role_name, metric in _LATENESS.items():
+        late = roles[role_name].lateness
+        yield _histogram(metric, late.bounds_secs, late.counts, late.sum_secs)
+    yield from _of_calls(roles)
+
+
+def _of_calls(roles: Mapping[str, Any]) -> Iterator[Metric]:
+    """Of the roles that call others; a server may have none."""
+    dispatch, deliver = roles.get("dispatch"), roles.get("deliver")
+    in_flight = () if dispatch is None else dispatch.in_flight
+    results = {} if dispatch is None else dispatch.in_flight.results
+    attempts = {} if deliver is None else {"delivered": deliver.delivered, "failed": deliver.failed_attempts}
+    yield _one("narrows_dispatches_in_progress", len(in_flight))
+    yield _labelled("narrows_dispatches_total", (((result,), count) for result, count in results.items()))
+    yield _labelled("narrows_deliveries_total", (((result,), count) for result, count in attempts.items()))
