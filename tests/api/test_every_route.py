@@ -9,16 +9,26 @@ from msgspec.structs import fields as fields_of_struct
 
 from narrows.api.app import ROUTES
 from narrows.api.keys import make_key
-from narrows.api.routing import PUBLIC, Route
-from tests.api.harness import Answer, make_api_key, opened
+from narrows.api.routing import PUBLIC, RUN, Route
+from narrows.keyring import Keyring
+from tests.api.harness import Answer, Client, make_api_key, opened
 
 CLOSED = [route for route in ROUTES if route.scope != PUBLIC]
-WITH_BODY = [route for route in ROUTES if route.method == "POST"]
+RUN_PLANE = [route for route in CLOSED if route.scope == RUN]
+WITH_KEY = [route for route in CLOSED if route.scope != RUN]
+WITH_BODY = [route for route in ROUTES if route.method in ("POST", "PATCH")]
+SOME_ID = "01a20a59-2952-7700-8000-1d650d1b38fa"
 
 
 def path_of(route: Route) -> str:
-    path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p")
-    return path.replace("{id}", "01a20a59-2952-7700-8000-1d650d1b38fa").replace("{token}", "t" * 43)
+    path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p").replace("{job}", "j")
+    return path.replace("{id}", SOME_ID).replace("{runID}", SOME_ID).replace("{token}", "t" * 43)
+
+
+def token_for(client: Client, route: Route, project_id: str = "one") -> str | None:
+    """What a route of the run plane is asked with; the run is not there."""
+    keyring = client.api.settings.keyring
+    return keyring.run_token(project_id, SOME_ID, 1) if route.scope == RUN else None
 
 
 def check_problem(answer: Answer, status: int, code: str) -> None:
@@ -69,9 +79,9 @@ async def test_a_mistyped_or_unknown_key_is_401(tmp_path: Path) -> None:
 
 async def test_a_key_without_the_scope_is_403(tmp_path: Path) -> None:
     async with opened(tmp_path, dev=False) as client:
-        others = {route.scope for route in CLOSED}
+        others = {route.scope for route in WITH_KEY}
         none = await make_api_key(client, "one")
-        for number, route in enumerate(CLOSED):
+        for number, route in enumerate(WITH_KEY):
             check_problem(await client(route.method, path_of(route), key=none), 403, "forbidden")
             rest = await make_api_key(client, "one", *sorted(others - {route.scope}), number=number + 2)
             check_problem(await client(route.method, path_of(route), key=rest), 403, "forbidden")
@@ -85,15 +95,24 @@ async def test_admin_routes_are_closed_to_the_keys_of_projects(tmp_path: Path) -
                 check_problem(await client(route.method, path_of(route), key=key), 403, "forbidden")
 
 
+#: Bodies that every route takes, so that it comes to look at the project.
+REQUIRED = {
+    "event_key": "k", "timeout_secs": 1, "older_than_days": 1, "events": [], "scopes": [], "slug": "s",
+    "jobs": ["j"], "state": 1, "message": "m", "error": "e", "duration_secs": 1,
+}  # fmt: skip
+REQUIRED_BY: dict[str, dict[str, object]] = {f"/sdk/v1/runs/{SOME_ID}/wait-for-event": {"events": None}}
+
+
 async def test_another_project_is_404_wherever_it_is_named(tmp_path: Path) -> None:
     async with opened(tmp_path, dev=False) as client:
-        key = await make_api_key(client, "one", "*")
+        one = await make_api_key(client, "one", "*")
         await make_api_key(client, "two", "*", number=2)
-        required = {"event_key": "k", "timeout_secs": 1, "older_than_days": 1, "events": [], "scopes": []}
         for route in CLOSED:
+            key = token_for(client, route) or one
             if route.admin_only or route.pattern == "/metrics":
                 continue
             path = path_of(route)
+            required = REQUIRED | REQUIRED_BY.get(path, {})
             body = required if route.request is not None else None
             asked = "event_key=k&project_id=two"
             for answer in (
@@ -121,7 +140,9 @@ async def test_a_bad_body_is_400(tmp_path: Path, raw: bytes) -> None:
                 continue
             if b"project_id" in raw and route.request and "project_id" not in fields_of(route.request):
                 continue
-            check_problem(await client("POST", path_of(route), raw=raw), 400, "invalid_request")
+            key = token_for(client, route, "default")
+            answer = await client(route.method, path_of(route), raw=raw, key=key)
+            check_problem(answer, 400, "invalid_request")
 
 
 async def test_an_oversized_body_is_413_everywhere(tmp_path: Path) -> None:
@@ -134,16 +155,56 @@ async def test_an_oversized_body_is_413_everywhere(tmp_path: Path) -> None:
 async def test_a_content_encoding_is_415(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         for route in WITH_BODY:
-            answer = await client("POST", path_of(route), {}, content_encoding="gzip")
+            key = token_for(client, route, "default")
+            answer = await client(route.method, path_of(route), {}, key=key, content_encoding="gzip")
             check_problem(answer, 415, "unsupported_media_type")
 
 
 async def test_a_wrong_method_is_405_and_says_which_are_right(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         for route in ROUTES:
-            answer = await client("PATCH", path_of(route))
+            answer = await client("PUT", path_of(route))
             check_problem(answer, 405, "method_not_allowed")
             assert route.method in answer.headers["allow"].split(", ")
+
+
+async def test_the_run_plane_takes_nothing_but_a_token_of_that_very_run(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:  # in dev, where all else needs no key
+        key = await make_api_key(client, "one", "*")
+        admin = await make_api_key(client, None, "*", number=2)
+        keyring = client.api.settings.keyring
+        good = keyring.run_token("one", SOME_ID, 1)
+        of_another_run = keyring.run_token("one", SOME_ID[:-1] + "b", 1)
+        strange = Keyring.of(b"x" * 32).run_token("one", SOME_ID, 1)
+        cut, longer = good[:-1], good + "A"
+        for route in RUN_PLANE:
+            path = path_of(route)
+            for wrong in (None, key, admin, of_another_run, strange, cut, longer, "nrt_", ""):
+                check_problem(await client(route.method, path, {}, key=wrong), 401, "unauthenticated")
+            other_scheme = await client(route.method, path, {}, authorization=f"Basic {good}")
+            check_problem(other_scheme, 401, "unauthenticated")
+            in_url = await client(route.method, f"{path}?token={good}", {})
+            check_problem(in_url, 401, "unauthenticated")
+            host = await Client(client.api, as_host=True)(route.method, path, {})
+            check_problem(host, 401, "unauthenticated")
+
+
+async def test_a_run_token_opens_nothing_but_the_run_plane(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        token = client.api.settings.keyring.run_token("default", SOME_ID, 1)
+        for route in WITH_KEY:
+            check_problem(await client(route.method, path_of(route), {}, key=token), 401, "unauthenticated")
+            in_url = await client(route.method, f"{path_of(route)}?x={token}", {})
+            check_problem(in_url, 401, "unauthenticated")
+
+
+async def test_a_run_that_is_gone_is_404_for_its_token(tmp_path: Path) -> None:
+    async with opened(tmp_path) as client:
+        for route in RUN_PLANE:
+            path = path_of(route)
+            body = REQUIRED | REQUIRED_BY.get(path, {}) if route.request else None
+            answer = await client(route.method, path, body, key=token_for(client, route))
+            check_problem(answer, 404, "not_found")
 
 
 async def test_no_path_and_no_key_opens_a_door(tmp_path: Path) -> None:

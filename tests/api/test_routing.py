@@ -82,6 +82,14 @@ MATCHES = [
     ("POST", "/v1/triggers/7/extend/", "extend_trigger", "7"),
     ("DELETE", "/v1/held-events/7", "delete_held_event", "7"),
     ("POST", "/v1/api-keys/7/rotate", "rotate_api_key", "7"),
+    ("GET", "/v1/jobs/", "list_jobs", ""),
+    ("PATCH", "/v1/jobs/ship-order", "update_job", "ship-order"),
+    ("POST", "/v1/jobs/trigger/trigger/", "trigger_job", "trigger"),
+    ("GET", "/v1/runs/7/events", "list_run_events", "7"),
+    ("GET", "/v1/runs/wait", "get_run", "wait"),
+    ("GET", "/sdk/v1/runs/7/checkpoint", "get_checkpoint", "7"),
+    ("POST", "/sdk/v1/runs/7/checkpoint/", "save_checkpoint", "7"),
+    ("POST", "/sdk/v1/runs/7/wait-for-event", "wait_for_event", "7"),
     ("GET", "/livez", "livez", ""),
     ("GET", "/livez/", "livez", ""),
 ]
@@ -153,6 +161,11 @@ def test_allow_at_a_word_that_may_be_a_key_lists_what_works_there(word: str) -> 
         "/v1/triggers",
         "/v1/triggers/",
         "/v1/triggers/a/b",
+        "/v1/jobs/a/b",
+        "/v1/runs/a/heartbeat",
+        "/sdk/v1/runs/a",
+        "/sdk/v1/runs//payload",
+        "/sdk/v1/runs/a/b/payload",
         "/v1/triggers/a/b/send",
         "/v1/triggers//send",
         "/v1/triggers/a/send/x",
@@ -206,15 +219,15 @@ def test_an_empty_key_or_prefix_is_refused(path: bytes) -> None:
 def test_every_route_is_reached_by_its_own_pattern() -> None:
     for route in ROUTES:
         path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p")
-        path = path.replace("{id}", "i").replace("{token}", "t")
+        path = path.replace("{id}", "i").replace("{token}", "t").replace("{job}", "j").replace("{runID}", "r")
         assert ROUTER.match(route.method, path.encode())[0] is route
 
 
 def test_every_route_has_a_summary_and_a_known_scope() -> None:
     from narrows.api.auth import SCOPES
-    from narrows.api.routing import PUBLIC
+    from narrows.api.routing import PUBLIC, RUN
 
     for route in ROUTES:
         assert route.summary, route
-        assert route.scope == PUBLIC or route.scope in SCOPES
+        assert route.scope in (PUBLIC, RUN) or route.scope in SCOPES
         assert route.scope != "*"

@@ -12,18 +12,19 @@ import msgspec
 
 from narrows import __version__
 from narrows.api.openapi_schemas import EVENT_KEY, PROJECT_ID, Schema, reference, schemas
-from narrows.api.reference import examples
+from narrows.api.reference import examples, run_examples
 from narrows.api.reference.words import NOTES, PARAMETERS, ROUTE_NAMES, TAGS
-from narrows.api.routing import PUBLIC, SPANNING, Route
+from narrows.api.routing import PUBLIC, RUN, SPANNING, Route
 from narrows.wire import messages, run_messages
 
 #: What a refusal of each status means.
 REFUSALS: Final[dict[int, str]] = {
     400: "The request is not valid; the sentence says what is wrong.",
-    401: "No API key, a wrong one, or one in the URL.",
+    401: "No API key or run token, a wrong one, or one in the URL.",
     403: "The API key lacks the scope.",
     404: "Not there, or of another project.",
     409: "The state does not allow it.",
+    410: "The run has ended; stop working on it.",
     413: "The body is too large.",
     415: "The body is compressed.",
     422: "The payload does not fit the schema of the wait, which stays open.",
@@ -58,14 +59,34 @@ _QUERY: Final[dict[str, Schema]] = {
         ]
     },
     "timeout_secs": {"type": "integer", "minimum": 0, "maximum": _LARGEST, "default": 30},
+    "cancel_runs": {"type": "string", "enum": ["true", "false"], "default": "false"},
 }
 #: Where the same name means something else than it does in the lists of triggers.
 _QUERY_OF: Final[dict[tuple[str, str], Schema]] = {
     ("/v1/deliveries", "status"): {"type": "string", "enum": list(get_args(run_messages.DeliveryStatus))},
+    ("/v1/runs", "status"): {"type": "string", "enum": list(get_args(run_messages.RunStatus))},
 }
 _PROJECT_HEADER: Final = "X-Project-Id"
 _KEY_PATTERN: Final = "^[!-~]([ -~]{0,253}[!-~])?$"
-_LIMITED: Final = frozenset({"open", "send", "send_by_id", "stream", "stream_by_id", "create_api_key"})
+#: What may meet a limit of the project, or of the run.
+_LIMITED: Final = frozenset(
+    [
+        "open",
+        "send",
+        "send_by_id",
+        "stream",
+        "stream_by_id",
+        "wait_once",
+        "create_api_key",
+        "wait_for_run",
+        "claim_runs",
+        "save_checkpoint",
+        "log",
+        "progress",
+        "sleep",
+        "wait_for_event",
+    ]
+)
 _INTRODUCTION: Final = (
     "Durable waits: something opens a wait under a key, something else sends the event, and the waiter goes on "
     "exactly once. Every reply is JSON but for streams, the metrics and this page; every error has one shape, "
@@ -102,6 +123,11 @@ def build(routes: Iterable[Route]) -> dict[str, Any]:
             "headers": _headers(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+                "runToken": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The run token of a dispatch: `X-Run-Token` of its request, or `run_token` of a claim.",
+                },
                 "streamToken": {
                     "type": "apiKey",
                     "in": "query",
@@ -139,7 +165,7 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if parameters := list(_parameters(route, verb)):
         operation["parameters"] = parameters
-    if route.method == "POST":
+    if route.method in ("POST", "PATCH"):
         operation["requestBody"] = _request(route)
     operation["responses"] = {str(status): reply for status, reply in sorted(_responses(route, verb).items())}
     return operation
@@ -157,6 +183,8 @@ def _description(route: Route, verb: str) -> str:
 def _security(route: Route) -> list[dict[str, list[str]]]:
     if route.scope == PUBLIC:
         return []
+    if route.scope == RUN:
+        return [{"runToken": []}]
     return [{"bearer": []}, {"streamToken": []}] if route.stream else [{"bearer": []}]
 
 
@@ -217,7 +245,7 @@ def _parameter(
 def _path_schema(route: Route, name: str) -> Schema:
     if name in SPANNING:
         return EVENT_KEY
-    if name == "token":
+    if name in ("token", "job"):
         return {"type": "string", "minLength": 1}
     if route.pattern.startswith("/v1/api-keys"):
         return {"type": "string", "pattern": "^[0-9a-v]{16}$"}
@@ -231,17 +259,21 @@ def _path_example(route: Route, name: str) -> str:
         return examples.KEY_ID
     if route.pattern.startswith("/v1/projects"):
         return examples.PROJECT
+    if route.pattern.startswith("/v1/runs"):
+        return run_examples.RUN_ID
     held = route.pattern.startswith("/v1/held")
     return {
         "eventKey": examples.EVENT_KEY,
         "prefix": "batch-42:",
         "token": examples.TOKEN,
+        "job": run_examples.JOB,
+        "runID": run_examples.RUN_ID,
     }.get(name, examples.HELD_ID if held else examples.WAIT_ID)
 
 
 def _has_project(route: Route) -> bool:
     """Whether the route is about a project, so that an admin names one."""
-    return route.scope not in (PUBLIC, "metrics:read") and not route.admin_only
+    return route.scope not in (PUBLIC, RUN, "metrics:read") and not route.admin_only
 
 
 # ---- bodies --------------------------------------------------------------------------------------
@@ -297,19 +329,23 @@ def _content(route: Route, status: int) -> dict[str, Any]:
         return {"schema": reference(messages.Held), "example": held}
     if route.reply is not None:
         return {"schema": reference(route.reply), "example": example}
+    if route.scope == RUN:
+        return {"schema": {"description": "Any JSON value: what the run was started with."}}
     return {"schema": {"type": "object" if route.media_type == "application/json" else "string"}}
 
 
 def _refusals(route: Route, verb: str) -> list[int]:
     # 400 and 401 come from the query of any route: what is no UTF-8, and an API key in it.
     statuses = {400, 401, 500, *(status for status in route.statuses if status >= 400)}
-    if route.scope != PUBLIC:
+    if route.scope == RUN:
+        statuses |= {404, 503}
+    elif route.scope != PUBLIC:
         statuses |= {403, 503}
     if _has_project(route) or (route.scope == PUBLIC and "{" in route.pattern and route.method == "POST"):
         statuses.add(404)
-    if route.method in ("POST", "DELETE"):
+    if route.method in ("POST", "PATCH", "DELETE"):
         statuses |= {413, 503, 504}
-    if route.method == "POST":
+    if route.method in ("POST", "PATCH"):
         statuses.add(415)
     if verb in _LIMITED:
         statuses.add(429)

@@ -53,12 +53,22 @@ _LIMITS: Final[dict[str, Schema]] = {
     "CreateProjectRequest.id": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     "CreateApiKeyRequest.scopes": {"items": {"type": "string", "enum": list(SCOPES)}},
 }
+#: A change may name each field with which a job is made; it is decoded loosely, for better sentences.
+_MADE: Final = "CreateJobRequest"
+_CHANGES: Final = "UpdateJobRequest"
 
 
 def schemas(kinds: Iterable[type]) -> dict[str, Schema]:
     """The component schemas of these messages and of all that they name."""
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
-    return {name: _completed(name, schema) for name, schema in sorted(components.items())}
+    completed = {name: _completed(name, schema) for name, schema in sorted(components.items())}
+    if _CHANGES in completed:
+        made = completed[_MADE]["properties"]
+        completed[_CHANGES]["properties"] = {
+            field: {word: said for word, said in made[field].items() if word != "default"}
+            for field in completed[_CHANGES]["properties"]
+        }
+    return completed
 
 
 def reference(kind: type) -> Schema:
@@ -68,7 +78,7 @@ def reference(kind: type) -> Schema:
 def _completed(name: str, schema: Schema) -> Schema:
     kind = getattr(messages, name, None) or getattr(run_messages, name)
     hints = typing.get_type_hints(kind)
-    is_request = name.endswith("Request") or name == "BatchItem"
+    is_request = name.endswith("Request") or name in ("BatchItem", "EventToWaitFor")
     schema["properties"] = {
         field: _field(name, field, given, hints[field], is_request)
         for field, given in schema["properties"].items()

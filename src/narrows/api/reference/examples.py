@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from narrows.api.reference.run_examples import RUN_EXAMPLES
+
 WAIT_ID: Final = "0195f3c4-7a1e-7b42-9c0d-3f5a6b7c8d9e"
 HELD_ID: Final = "0195f3c4-8d20-7d11-8a44-1b2c3d4e5f60"
 KEY_ID: Final = "06ad7gq5j4f1k2m3"
@@ -99,6 +101,7 @@ PROBLEMS: Final[dict[int, tuple[str, str]]] = {
     403: ("forbidden", "This API key lacks the scope events:send; use one that has it."),
     404: ("not_found", "Nothing waits under this key, and nothing ever did."),
     409: ("conflict", "This trigger is timed_out already; it takes no event any more."),
+    410: ("gone", "The run 0195f3c4-6b02-7f10-8d21-4e5f6a7b8c9d is canceled. Stop working on it."),
     413: ("payload_too_large", "The body is over 1,048,576 bytes; send a smaller one."),
     415: ("unsupported_media_type", "A body must come without Content-Encoding; send it uncompressed."),
     422: ("schema_mismatch", "The payload does not fit the schema of the wait, which stays open."),
@@ -228,4 +231,5 @@ EXAMPLES: Final[dict[tuple[str, str], tuple[Any, Any]]] = {
         None,
         {"name": "narrows", "version": "0.1.0", "api_version": "v1", "schema_version": 1},
     ),
+    **RUN_EXAMPLES,
 }

@@ -1,16 +1,19 @@
 """What the reference says in words: the name and the tag of each route, and what fields and
-parameters mean. The routes themselves stand in `api/app.py`, the fields in `wire/messages.py`; a
+parameters mean; of jobs and runs in `run_words.py`. The routes themselves stand in `api/app.py`, the fields in `wire/messages.py`; a
 test holds that each has its words here."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from narrows.api.reference.run_words import RUN_FIELDS, RUN_NOTES, RUN_PARAMETERS, RUN_ROUTES, RUN_TAGS
+
 TAGS: Final[dict[str, str]] = {
     "Waits": "Open, read, cancel and settle waits by their event key. Every path of the event triggers API is here.",
     "Waits by id": "The same for exactly one wait: a late retry never touches the next wait under its key.",
     "Callback URLs": "A secret address that settles one wait, for providers that cannot send our header.",
     "Early and lost events": "Events that came before their wait, and events that settled nothing.",
+    **RUN_TAGS,
     "Deliveries": "Outgoing webhooks to the `notify_url` of a wait, signed as Standard Webhooks has it.",
     "Access": "Projects, API keys, and tokens for streams in a browser.",
     "Server": "What the server says of itself.",
@@ -61,7 +64,7 @@ Server | GET /docs | reference
 
 def _read_routes() -> dict[tuple[str, str], tuple[str, str]]:
     named = {}
-    for line in _ROUTES.strip().splitlines():
+    for line in (_ROUTES.strip() + RUN_ROUTES).splitlines():
         tag, route, verb = line.split(" | ")
         method, pattern = route.split(" ")
         named[method, pattern] = (tag, verb)
@@ -89,6 +92,7 @@ NOTES: Final[dict[str, str]] = {
     "create_stream_token": "Opens within 60 s and may open the same stream again for an hour.",
     "create_api_key": "A key can give only scopes that it has. Without a `project_id`, an admin makes an admin key.",
     "rotate_api_key": "The old key works on for `overlap_secs`.",
+    **RUN_NOTES,
 }
 
 #: Query and header parameters.
@@ -113,6 +117,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "Idempotency-Key": "Repeats with the same key within 24 h are done once and get the first answer. `X-Idempotency-Key` is the same.",
     "X-Project-Id": "The project, where it is not in the query or the body; all that are given must agree.",
     "Last-Event-ID": "The id of the last frame that you had; only newer ones come.",
+    **RUN_PARAMETERS,
 }
 
 #: Fields of messages; `Message.field` where the bare name would not tell enough.
@@ -199,7 +204,7 @@ FIELDS: Final[dict[str, str]] = {
     "details": "More sentences, where there are some.",
     "results": "One for each event, in order.",
     "payloads_left_out": "True where the triggers went over 8 MiB: those after that stand without payloads and schemas; get them by id.",
-    "events": "Up to 1,000 events.",
+    "BatchRequest.events": "Up to 1,000 events.",
     "message": "The sentence, for people.",
     "Problem.message": "The same sentence as `error`.",
     "request_id": "The id of the request, as in the header X-Request-Id and the server's log.",
@@ -220,4 +225,5 @@ FIELDS: Final[dict[str, str]] = {
     "api_version": "The version of the HTTP contract.",
     "schema_version": "The number of the newest migration.",
     "sqlite_version": "The version of SQLite.",
+    **RUN_FIELDS,
 }
