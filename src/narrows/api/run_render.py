@@ -132,7 +132,7 @@ def wait_result(
     ]
     first = granted[0]
     return wire.WaitResult(
-        status="waiting",
+        status=render.word(RunStatus.WAITING),
         event_key=first.event_key,
         expires_at=first.expires_at,
         trigger_id=first.trigger_id,
