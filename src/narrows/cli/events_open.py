@@ -41,6 +41,14 @@ SchemaOption = Annotated[
 CallbackOption = Annotated[
     bool, typer.Option("--callback-url", help="Make a secret address: what is POSTed there is the payload.")
 ]
+NotifyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--notify-url",
+        help="Address that is called, signed, when the wait is opened and settled.",
+        show_default=False,
+    ),
+]
 
 _OUTCOMES = {"received": Exit.OK, "timed_out": Exit.TIMED_OUT, "canceled": Exit.CANCELED}
 
@@ -61,6 +69,7 @@ async def open_wait(
     name: NameOption = None,
     tag: TagOption = None,
     schema: SchemaOption = None,
+    notify_url: NotifyOption = None,
     callback_url: CallbackOption = False,
     join: Annotated[bool, typer.Option("--join", help="Take the wait that is open already.")] = False,
 ) -> Outcome:
@@ -72,6 +81,7 @@ async def open_wait(
         name=name,
         tags=inputs.tags(tag),
         expected_schema=inputs.payload(schema),
+        notify_url=notify_url,
         callback_url=callback_url,
         if_waiting="join" if join else "refuse",
     )
