@@ -1,0 +1,317 @@
+"""Dispatching over a real store: who is called when, and what becomes of a run however its call ends.
+The endpoints are a double that answers when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from narrows.core.run_records import Job, Run
+from narrows.core.runs import SERVER_LEASE_US
+from narrows.core.states import OnEnd
+from narrows.engine.dispatch import DispatchRole
+from narrows.engine.in_flight import PATIENCE_US, RENEW_US
+from narrows.engine.loop import Engine
+from narrows.engine.runs_due import WakeRunsRole
+from narrows.errors import Unavailable
+from narrows.operations.base import DEV
+from narrows.operations.dispatch import DispatchResult, FinishDispatch
+from narrows.operations.reads.luggage import Luggage
+from narrows.operations.run_plane import CompleteRun
+from narrows.operations.runs import CancelRun, TriggerJob
+from narrows.testing import settle
+from tests.storage.fixtures import backend
+from tests.storage.kit import PROJECT, Backend, Bench, opened
+from tests.storage.runs_kit import SECOND, PutJob, Runs
+
+__all__ = ["backend"]
+
+URL = "http://one.example/x"
+DONE = DispatchResult(True, "1", None, False, None)
+
+
+class Call:
+    def __init__(self, run: Run, job: Job, luggage: Luggage) -> None:
+        self.run, self.job, self.luggage = run, job, luggage
+        self.answer: asyncio.Future[DispatchResult] = asyncio.get_running_loop().create_future()
+        self.broken_off = False
+
+
+class FakeEndpoints:
+    """Keeps each call until the test answers it; with `at_once` it answers by itself."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.at_once: DispatchResult | None = None
+
+    async def call(self, run: Run, job: Job, luggage: Luggage) -> DispatchResult:
+        call = Call(run, job, luggage)
+        self.calls.append(call)
+        if self.at_once is not None:
+            return self.at_once
+        try:
+            return await call.answer
+        except asyncio.CancelledError:
+            call.broken_off = True
+            raise
+
+    @property
+    def open(self) -> list[Call]:
+        return [call for call in self.calls if not call.answer.done()]
+
+
+class Life:
+    """A dispatching engine on a bench."""
+
+    def __init__(self, bench: Bench, at_once: int, of_a_host: int) -> None:
+        self.bench = bench
+        self.runs = Runs(bench)
+        self.endpoints = FakeEndpoints()
+        self.role = DispatchRole(bench.service, self.endpoints, "server:now", at_once, of_a_host)  # type: ignore[arg-type]
+        self.engine = Engine(bench.service, [self.role, WakeRunsRole(bench.service, "server:now")])
+
+    async def until(self, condition: Any) -> None:
+        for _ in range(20_000):
+            if condition():
+                return
+            await asyncio.sleep(0)
+        raise AssertionError("it never comes to that")
+
+    async def called(self, count: int) -> Call:
+        await self.until(lambda: len(self.endpoints.calls) >= count)
+        return self.endpoints.calls[count - 1]
+
+    async def rest(self) -> None:
+        """Some turns, with commits in between."""
+        for _ in range(3):
+            await self.bench.project(exist_ok=True)
+            await settle(20)
+
+    async def is_now(self, run: Run, status: str) -> Run:
+        for _ in range(20_000):
+            found = await self.runs.get(run)
+            if found.status == status:
+                return found
+            await asyncio.sleep(0)
+        raise AssertionError(f"it never is {status}")
+
+
+@contextlib.asynccontextmanager
+async def life(
+    backend: Backend, *, at_once: int = 200, of_a_host: int = 50, started: bool = True, **job: Any
+) -> AsyncIterator[Life]:
+    async with opened(backend) as bench:
+        found = Life(bench, at_once, of_a_host)
+        await found.runs.job(**{"endpoint_url": URL, **job})
+        if started:
+            found.engine.start()
+            await found.rest()
+        yield found
+        for call in found.endpoints.open:
+            call.answer.cancel()
+        await found.engine.stop()
+
+
+async def test_a_run_is_called_and_completes_with_the_answer(backend: Backend) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger(payload='{"n":1}')
+        call = await it.called(1)
+        assert (call.run.id, call.run.dispatch, call.luggage) == (run.id, 1, Luggage('{"n":1}', None))
+        call.answer.set_result(DONE)
+        assert (await it.is_now(run, "completed")).result == "1"
+        await it.until(lambda: it.role.in_flight.results["completed"] == 1)
+
+
+async def test_what_was_queued_before_the_start_is_called_and_a_large_payload_is_loaded(
+    backend: Backend,
+) -> None:
+    large = '"' + "x" * 5_000 + '"'
+    async with life(backend, started=False) as it:
+        await it.runs.trigger(payload=large)
+        it.engine.start()
+        assert (await it.called(1)).luggage.payload == large
+
+
+async def test_runs_of_workers_are_left_to_them(backend: Backend) -> None:
+    async with life(backend, endpoint_url=None) as it:
+        run = await it.runs.trigger()
+        await it.rest()
+        assert (await it.runs.get(run)).status == "queued"
+        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "j")))[0])
+        await it.bench.perform(PutJob(job._replace(endpoint_url=URL, version=2)))
+        assert (await it.called(1)).run.id == run.id, "it has got an endpoint"
+
+
+async def test_a_failure_is_tried_again_after_its_pause(backend: Backend) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger()
+        (await it.called(1)).answer.set_result(DispatchResult(False, None, "broken", True, 20))
+        delayed = await it.is_now(run, "delayed")
+        assert (delayed.attempt, delayed.error) == (2, "broken")
+        await it.rest()
+        it.bench.clock.advance_to(delayed.due_at or 0)
+        call = await it.called(2)
+        assert (call.run.id, call.run.attempt, call.run.dispatch) == (run.id, 2, 2)
+        call.answer.set_result(DispatchResult(False, None, "no", False, None))
+        assert (await it.is_now(run, "failed")).error == "no"
+        results = it.role.in_flight.results
+        await it.until(lambda: (results["retried"], results["failed"]) == (1, 1))
+
+
+async def test_the_answer_of_a_dispatch_that_asked_to_wait_changes_nothing_and_the_event_calls_again(
+    backend: Backend,
+) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger()
+        first = await it.called(1)
+        await it.runs.wait(first.run, "k", on_timeout=OnEnd.RESUME)
+        await it.bench.send("k", '"hello"')
+        second = await it.called(2)
+        assert (second.run.dispatch, second.run.attempt) == (2, 1)
+        trigger = await it.bench.get("k")
+        assert second.luggage.resumed_by == trigger.id
+        assert not first.broken_off, "it may still answer"
+        first.answer.set_result(DispatchResult(True, '"early"', None, False, None))
+        await it.rest()
+        assert (await it.runs.get(run)).status == "executing"
+        second.answer.set_result(DONE)
+        assert (await it.is_now(run, "completed")).result == "1"
+
+
+async def test_a_request_that_outlives_its_dispatch_is_broken_off_after_some_patience(
+    backend: Backend,
+) -> None:
+    async with life(backend) as it:
+        await it.runs.trigger()
+        call = await it.called(1)
+        await it.bench.perform(CompleteRun(**it.runs.common(call.run), result="2", body_hash="h"))
+        await it.rest()
+        assert not call.broken_off
+        it.bench.clock.advance(us=PATIENCE_US)
+        await it.until(lambda: call.broken_off)
+
+
+async def test_a_canceled_run_breaks_its_request_off_at_once(backend: Backend) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger()
+        call = await it.called(1)
+        cancel = CancelRun(actor=DEV, project_id=PROJECT, entropy=it.bench.entropy(), run_id=run.id)
+        await it.bench.perform(cancel)
+        await it.until(lambda: call.broken_off)
+        assert (await it.runs.get(run)).status == "canceled"
+
+
+async def test_leases_are_renewed_as_long_as_the_endpoint_works(backend: Backend) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger()
+        call = await it.called(1)
+        for _ in range(12):
+            it.bench.clock.advance(us=RENEW_US)
+            await it.rest()
+        assert ((await it.runs.get(run)).due_at or 0) >= it.bench.clock.now() + SERVER_LEASE_US
+        assert len(it.endpoints.calls) == 1
+        call.answer.set_result(DONE)
+        await it.is_now(run, "completed")
+
+
+async def test_a_dispatch_whose_time_is_over_is_taken_from_it(backend: Backend) -> None:
+    async with life(backend, timeout_secs=12) as it:
+        run = await it.runs.trigger()
+        call = await it.called(1)
+        for _ in range(2):
+            it.bench.clock.advance(us=RENEW_US)
+            await it.rest()
+        it.bench.clock.advance_to((call.run.dispatched_at or 0) + 12 * SECOND)
+        assert "took longer than 12 s" in ((await it.is_now(run, "delayed")).error or "")
+
+
+async def test_limits_hold_and_another_project_is_not_kept_waiting(backend: Backend) -> None:
+    async with life(backend, at_once=20, of_a_host=100) as it:
+        for _ in range(40):
+            await it.runs.trigger()
+        await it.called(18)
+        await it.rest()
+        assert len(it.endpoints.calls) == 18
+        await it.bench.project("other")
+        now = it.bench.clock.now()
+        job = Job("other", "o", "o", None, None, URL, 300, 3, None, None, "[]", 1, now, now, None)
+        await it.bench.perform(PutJob(job))
+        await it.bench.perform(TriggerJob(actor=DEV, project_id="other", entropy=5, job="o"))
+        assert (await it.called(19)).run.project_id == "other"
+
+
+async def test_a_host_gets_no_more_than_it_may(backend: Backend) -> None:
+    async with life(backend, of_a_host=2) as it:
+        for _ in range(5):
+            await it.runs.trigger()
+        await it.called(2)
+        await it.rest()
+        assert len(it.endpoints.calls) == 2
+        it.endpoints.calls[0].answer.set_result(DONE)
+        await it.called(3)
+
+
+async def test_max_concurrency_is_kept_and_each_place_used_again(backend: Backend) -> None:
+    async with life(backend, max_concurrency=1) as it:
+        made = [await it.runs.trigger() for _ in range(4)]
+        for number in range(4):
+            call = await it.called(number + 1)
+            await it.rest()
+            assert len(it.endpoints.calls) == number + 1
+            call.answer.set_result(DONE)
+        await it.is_now(made[-1], "completed")
+
+
+async def test_an_outcome_that_cannot_be_written_is_written_later(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(backend) as it:
+        run = await it.runs.trigger()
+        call = await it.called(1)
+        perform, refused = it.bench.service.perform, list[Any]()
+
+        async def full(operation: Any) -> Any:
+            if isinstance(operation, FinishDispatch) and len(refused) < 3:
+                refused.append(operation)
+                raise Unavailable("The queue is full.")
+            return await perform(operation)
+
+        monkeypatch.setattr(it.bench.service, "perform", full)
+        call.answer.set_result(DONE)
+        for _ in range(40):
+            it.bench.clock.advance(secs=0.1)
+            await settle(10)
+        await it.is_now(run, "completed")
+        assert len(refused) == 3
+
+
+async def test_at_a_stop_what_is_under_way_ends_and_the_rest_is_given_back(backend: Backend) -> None:
+    async with life(backend) as it:
+        ends, hangs = await it.runs.trigger(), await it.runs.trigger()
+        await it.called(2)
+        draining = asyncio.create_task(it.engine.drain(10))
+        await it.rest()
+        later = await it.runs.trigger()
+        it.endpoints.calls[0].answer.set_result(DONE)
+        await it.is_now(ends, "completed")
+        assert not draining.done()
+        it.bench.clock.advance(secs=10)
+        await draining
+        returned = await it.runs.get(hangs)
+        assert (returned.status, returned.attempt) == ("queued", 1)
+        assert it.endpoints.calls[1].broken_off
+        assert (await it.runs.get(later)).dispatch == 0
+
+
+@pytest.mark.parametrize("count", [300])
+async def test_many_runs_all_complete(backend: Backend, count: int) -> None:
+    async with life(backend, at_once=20, of_a_host=15, max_concurrency=12) as it:
+        it.endpoints.at_once = DONE
+        for _ in range(count):
+            await it.runs.trigger()
+        await it.until(lambda: it.role.in_flight.results["completed"] == count)
+        assert len({call.run.id for call in it.endpoints.calls}) == len(it.endpoints.calls) == count
