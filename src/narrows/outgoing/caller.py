@@ -10,8 +10,6 @@ import contextlib
 import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 from typing import Final, NamedTuple
 
 import httpcore2
@@ -19,41 +17,24 @@ import httpcore2
 from narrows import __version__
 from narrows.clock import Clock, SystemClock
 from narrows.errors import InvalidRequest
-from narrows.outgoing import urls
+from narrows.outgoing import answers, urls
+from narrows.outgoing.answers import Answer, Fault, failed
 from narrows.outgoing.guard import Guard
 from narrows.outgoing.urls import Target
 from narrows.outgoing.wires import CannotConnect, TooMuch, Wire, open_wire
 
-#: Of the head of an answer, and of one that is not a success.
 MAX_HEAD_BYTES: Final = 64 << 10
-MAX_REFUSAL_BYTES: Final = 64 << 10
 #: How long a connection is kept for its next request: less than common servers keep it, so that none
 #: closes it just as a request is sent.
 KEEP_SECS: Final = 2.0
 #: Small chunks cost several times their bytes.
 _FRAMING: Final = 8
-_MOST_RETRY_AFTER_SECS: Final = 366 * 86_400
 #: What this module sets, and what would change how a request is read.
 _OWN_HEADERS: Final = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade", "te", "trailer", "keep-alive", "proxy-connection")
 )  # fmt: skip
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[ -~]*", re.ASCII)
-_DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
-
-
-class Answer(NamedTuple):
-    """`error` is None exactly for a 2xx that came whole; otherwise a sentence. `status` is None where no
-    answer came that could be used. The body of anything but a 2xx may be cut."""
-
-    status: int | None
-    body: bytes
-    error: str | None
-    retry_after_secs: int | None
-
-
-class _Fault(Exception):
-    """A sentence about what a target did."""
 
 
 class _Connection(httpcore2.AsyncHTTP11Connection):
@@ -123,20 +104,20 @@ class Caller:
             async with asyncio.timeout(timeout_secs), self._turn(target.host):
                 return await self._exchange(target, body, headers, max_answer_bytes)
         except TimeoutError:
-            return _failed(f"{name} did not answer within {timeout_secs:g} s.")
+            return failed(f"{name} did not answer within {timeout_secs:g} s.")
         except TooMuch:
-            return _failed(f"{name} answered with more than {max_answer_bytes:,} bytes.")
-        except (_Fault, CannotConnect) as error:
-            return _failed(f"{name} {error}.")
+            return failed(f"{name} answered with more than {max_answer_bytes:,} bytes.")
+        except (Fault, CannotConnect) as error:
+            return failed(f"{name} {error}.")
         except InvalidRequest as error:
-            return _failed(error.message)
+            return failed(error.message)
         except httpcore2.ProtocolError:
-            return _failed(
+            return failed(
                 f"{name} closed the connection without an answer, or answered with what is not HTTP/1.1 or has"
                 f" headers of over {MAX_HEAD_BYTES:,} bytes."
             )
         except (httpcore2.NetworkError, OSError):
-            return _failed(f"{name} broke off the connection.")
+            return failed(f"{name} broke off the connection.")
 
     async def close(self) -> None:
         """Close what is idle. Requests under way end by themselves, or are cancelled by who awaits them."""
@@ -155,7 +136,7 @@ class Caller:
         line.wire.budget = MAX_HEAD_BYTES * 2 + most * _FRAMING
         try:
             response = await line.connection.handle_async_request(request)
-            answer = await self._answer(response, most)
+            answer = await answers.read(response, most, self._clock.now())
             await response.aclose()
             if line.connection.is_idle():
                 self._keep(target, line)
@@ -163,34 +144,6 @@ class Caller:
         finally:
             if not line.connection.is_idle():
                 line.wire.close()
-
-    async def _answer(self, response: httpcore2.Response, most: int) -> Answer:
-        status = response.status
-        if status < HTTPStatus.OK:
-            raise _Fault(f"answered with the status {status}, which nobody asked for")
-        named = {name.lower(): value for name, value in response.headers}
-        is_success = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-        encoding = named.get(b"content-encoding", b"").strip().lower()
-        is_plain = encoding in (b"", b"identity")
-        if is_success and not is_plain and most:
-            raise _Fault("answered with an encoded body (Content-Encoding), though none was asked for")
-        body = b""
-        if is_plain and most:
-            body = await _body(
-                response, most if is_success else min(most, MAX_REFUSAL_BYTES), cut=not is_success
-            )
-        return Answer(status, body, _error(status), self._retry_after_secs(named.get(b"retry-after")))
-
-    def _retry_after_secs(self, value: bytes | None) -> int | None:
-        """A number of seconds, or a date."""
-        text = (value or b"").decode("ascii", "replace").strip()
-        if _DIGITS.fullmatch(text) is not None:
-            return min(int(text), _MOST_RETRY_AFTER_SECS)
-        try:
-            until = parsedate_to_datetime(text).timestamp()
-        except (ValueError, TypeError, OverflowError):
-            return None
-        return min(max(int(until) - self._clock.now() // 1_000_000, 0), _MOST_RETRY_AFTER_SECS)
 
     # ---- connections -------------------------------------------------------------------------
 
@@ -211,9 +164,9 @@ class Caller:
             async with asyncio.timeout(self._connect_secs):
                 addresses = await self._guard.addresses(target.host, target.port)
         except TimeoutError:
-            raise _Fault(f"has a name that was not found within {self._connect_secs:g} s") from None
+            raise Fault(f"has a name that was not found within {self._connect_secs:g} s") from None
         except OSError:
-            raise _Fault("has a name that was not found") from None
+            raise Fault("has a name that was not found") from None
         wire = await open_wire(
             target,
             addresses,
@@ -256,18 +209,6 @@ class Caller:
             self._idle.pop(key, None)
 
 
-async def _body(response: httpcore2.Response, most: int, *, cut: bool) -> bytes:
-    received = bytearray()
-    async with contextlib.aclosing(response.aiter_stream()) as parts:
-        async for part in parts:
-            received += part
-            if len(received) > most:
-                if not cut:
-                    raise TooMuch
-                break
-    return bytes(received[:most])
-
-
 def _url(target: Target) -> httpcore2.URL:
     return httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
 
@@ -289,20 +230,3 @@ def _headers(target: Target, body: bytes, given: Mapping[str, str]) -> list[tupl
         if name.lower() not in _OWN_HEADERS:
             headers[own.get(name.lower(), name)] = value
     return list(headers.items())
-
-
-def _error(status: int) -> str | None:
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return None
-    if status < HTTPStatus.BAD_REQUEST:
-        return (
-            f"The target answered {status}, which leads elsewhere; that is not followed. Give the final URL."
-        )
-    try:
-        return f"The target answered {status} {HTTPStatus(status).phrase}."
-    except ValueError:
-        return f"The target answered {status}."
-
-
-def _failed(error: str) -> Answer:
-    return Answer(None, b"", error, None)
