@@ -62,6 +62,8 @@ class Watcher:
 class Client:
     """One client with its own stream of chance."""
 
+    mix = MIX
+
     def __init__(self, world: World, number: int, rng: random.Random, operations: int) -> None:
         self.world = world
         self.number = number
@@ -78,8 +80,12 @@ class Client:
         for _ in range(self._operations):
             if self.rng.random() < 0.5:
                 await asyncio.sleep(self.rng.choice((0.0003, 0.002, 0.4, 3.0)) * self.rng.random())
-            (what,) = self.rng.choices(list(MIX), list(MIX.values()))
+            (what,) = self.rng.choices(list(self.mix), list(self.mix.values()))
             await getattr(self, f"_{what}")()
+
+    def hear_of(self, project_id: str, trigger_id: str) -> None:
+        """Somebody else's wait, which this client then sends to, cancels and extends."""
+        self._known.append((project_id, trigger_id))
 
     # ---- asking ----
 
@@ -246,6 +252,7 @@ class Client:
             wait.id
             for wait in model.waits.values()
             if wait.status == "waiting"
+            and not wait.is_sleep
             and wait.project_id == request.project_id
             and wait.event_key.startswith(request.prefix)
             and fits(wait.schema, payload)
@@ -286,7 +293,8 @@ class Client:
             dry_run=self.rng.random() < 0.2,
             entropy=self._entropy(),
         )
-        young = self.world.clock.now() - request.older_than_days * 86_400_000_000
+        young, model = self.world.clock.now() - request.older_than_days * 86_400_000_000, self.world.model
+        needed = {wait.id for wait in model.waits.values() if model.is_needed(wait)}
         outcome = await self._ask(
             lambda service: service.purge(request), again=False, label=request.actor.label
         )
@@ -297,9 +305,9 @@ class Client:
             raise Violation(f"{request} says it deleted {outcome.deleted}, and {deleted} were")
         left = [
             wait
-            for wait in self.world.model.waits.values()
+            for wait in model.waits.values()
             if wait.project_id == request.project_id and wait.settled_at and wait.settled_at < young
-            and not wait.needed
+            and wait.id not in needed and not model.is_needed(wait)
         ]  # fmt: skip
         if left and not request.dry_run:
             raise Violation(f"{request} left {left}")

@@ -6,18 +6,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tests.simulation.model import Model
+from tests.simulation.model import WaitModel
 from tests.simulation.values import Held, Violation, fits
 
 
-def compare(model: Model, triggers: Iterable[Any], held: Iterable[Any], counters: Iterable[Any]) -> None:
+def compare(model: WaitModel, triggers: Iterable[Any], held: Iterable[Any], counters: Iterable[Any]) -> None:
     """Raise a Violation unless the database holds exactly what the model does."""
     found = {row[1]: tuple(row) for row in triggers}
     for wait in model.waits.values():
         row = found.pop(wait.id, None)
         if row is None:
             raise Violation(f"{wait} is gone from the database")
-        if row[5] == "timed_out":
+        if row[5] != "waiting":
             model.in_time(wait)  # whoever times it out: once its time has passed, it may be
         if row != wait.row():
             raise Violation(f"the database has {row}, and it had to be {wait.row()}")
@@ -28,7 +28,7 @@ def compare(model: Model, triggers: Iterable[Any], held: Iterable[Any], counters
     _nobody_misses_an_event(model)
 
 
-def _compare_held(model: Model, found: dict[str, Any]) -> None:
+def _compare_held(model: WaitModel, found: dict[str, Any]) -> None:
     for temporary in [held for held in model.held.values() if held.id.startswith("delivered:")]:
         _adopt_id(model, temporary, found)
     for held in model.held.values():
@@ -39,7 +39,7 @@ def _compare_held(model: Model, found: dict[str, Any]) -> None:
         raise Violation(f"the database has held events that should not be: {found}")
 
 
-def _adopt_id(model: Model, held: Held, found: dict[str, Any]) -> None:
+def _adopt_id(model: WaitModel, held: Held, found: dict[str, Any]) -> None:
     for row in found.values():
         if (row[0], row[2], row[3]) == (held.project_id, held.event_key, held.event_id):
             del model.held[held.id]
@@ -48,7 +48,7 @@ def _adopt_id(model: Model, held: Held, found: dict[str, Any]) -> None:
             return
 
 
-def _compare_counters(model: Model, found: dict[str, Any]) -> None:
+def _compare_counters(model: WaitModel, found: dict[str, Any]) -> None:
     for project_id in {wait.project_id for wait in model.waits.values()} | set(found):
         waits = [wait for wait in model.waits.values() if wait.project_id == project_id]
         counts = [
@@ -62,7 +62,7 @@ def _compare_counters(model: Model, found: dict[str, Any]) -> None:
             raise Violation(f"statistics say {found.get(project_id)} and the list {meant} ({project_id})")
 
 
-def _nobody_misses_an_event(model: Model) -> None:
+def _nobody_misses_an_event(model: WaitModel) -> None:
     """No wait is open beside an event that is held for it."""
     for wait in model.waits.values():
         if wait.status == "waiting" and wait.expires_at > model.wall:

@@ -9,6 +9,7 @@ from narrows.operations.reads.triggers import GetStats
 from narrows.storage.statements import all_statements
 from narrows.storage.verify import CHECKS
 from tests.simulation.clients import PROJECTS
+from tests.simulation.run_ending import check_runs
 from tests.simulation.server import database
 from tests.simulation.values import DAY_US, Violation
 
@@ -28,6 +29,7 @@ async def check_the_end(world: World) -> None:
     verify_store()
     _check_timers(world)
     _check_facts(world)
+    check_runs(world)
     for project_id in PROJECTS:
         await _check_list(world, project_id)
     for client in world.clients:
@@ -46,7 +48,8 @@ def _check_timers(world: World) -> None:
     for wait in world.model.waits.values():
         if wait.status == "waiting" and wait.expires_at < now - LATE_US:
             raise Violation(f"{wait} was never timed out; now is {now}")
-        if wait.status == "timed_out" and _lateness(world, wait.expires_at, wait.settled_at or 0) > 0:
+        in_its_time = wait.status == "timed_out" or (wait.is_sleep and wait.status == "received")
+        if in_its_time and _lateness(world, wait.expires_at, wait.settled_at or 0) > 0:
             raise Violation(f"{wait} was timed out too late; lives of the server: {world.lives}")
 
 

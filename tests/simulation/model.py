@@ -14,6 +14,8 @@ from narrows.core.records import NEVER
 from narrows.errors import Refusal
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
 from narrows.storage.writer import Outcome, Undecided
+from tests.simulation.run_values import Said
+from tests.simulation.settling import Settling
 from tests.simulation.values import (
     DAY_US,
     HELD_PER_KEY,
@@ -28,10 +30,11 @@ from tests.simulation.values import (
 )
 
 
-class Model:
-    """The state that the promises speak of."""
+class WaitModel(Settling):
+    """The state that the promises of waits and events speak of."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.waits: dict[str, Wait] = {}
         self.held: dict[str, Held] = {}
         self.answered: dict[str, Answered] = {}
@@ -43,8 +46,6 @@ class Model:
         #: prefix payload -> how many triggers were settled with it; purge label -> how many it deleted.
         self.resolved_by: dict[str | None, int] = {}
         self.deleted_by: dict[str, int] = {}
-        self.now = 0
-        self.wall = 0
 
     # ---- looking ----
 
@@ -75,15 +76,9 @@ class Model:
             key=lambda held: held.id,
         )
 
-    def in_time(self, wait: Wait) -> Wait:
-        if wait.status == "waiting" and wait.expires_at <= self.wall:
-            self.time_out(wait)
-        return wait
-
-    def time_out(self, wait: Wait) -> None:
-        wait.status = "timed_out"
-        wait.version += 1
-        wait.settled_at = max(self.now, wait.expires_at)
+    def is_needed(self, wait: Wait) -> bool:
+        """Whether purge must leave it alone."""
+        return wait.needed
 
     # ---- stepping ----
 
@@ -112,6 +107,8 @@ class Model:
 
     def differs(self, expected: Any, came: Any) -> str | None:
         """What is wrong with the outcome, None if nothing."""
+        if isinstance(expected, Said) and not isinstance(came, Refusal):
+            return None if came == expected.value else f"answered {came}, expected {expected.value}"
         if isinstance(came, Refusal):
             return None if came.code == expected else f"refused with {came.code}, expected {expected}: {came}"
         if isinstance(expected, str):
@@ -194,20 +191,13 @@ class Model:
             self.callbacks[operation.callback_token_hash] = wait.id
         for held in self.deliverable(operation.project_id, operation.event_key):
             if fits(wait.schema, held.payload):
-                self._receive(wait, held.payload, value.trigger.sent_by)
+                self.receive(wait, held.payload, value.trigger.sent_by)
                 self._deliver(held, wait)
                 break
         return replace(wait)
 
     def _expiry(self, timeout_secs: int) -> int:
         return self.now + timeout_secs * 1_000_000 if timeout_secs else NEVER
-
-    def _receive(self, wait: Wait, payload: str | None, sent_by: str | None) -> None:
-        wait.status = "received"
-        wait.version += 1
-        wait.payload = payload
-        wait.settled_at = self.now
-        wait.sent_by = sent_by
 
     def _deliver(self, held: Held, wait: Wait) -> None:
         if held.event_id is None:
@@ -221,8 +211,7 @@ class Model:
             return "not_found"
         if wait.status != "waiting":
             return "conflict"
-        wait.status, wait.settled_at = "canceled", self.now
-        wait.version += 1
+        self.cancel_wait(wait)
         return replace(wait)
 
     def _meant(self, operation: Any) -> Wait | None:
@@ -274,7 +263,9 @@ class Model:
             if self._is_full(project_id, event.event_key):
                 return "limit_reached"
             held_id = value.held.id if isinstance(value, HeldOutcome) else "(none)"
-            return replace(self._keep(project_id, event, held_id, "held", None))
+            kept = self._keep(project_id, event, held_id, "held", None)
+            kept.sent_by = label
+            return replace(kept)
         if wait is None:
             return "not_found"
         settled = self._settle(wait, event.payload, label)
@@ -318,13 +309,13 @@ class Model:
 
     def _settle(self, wait: Wait, payload: str | None, sent_by: str | None) -> Any:
         """A send to one trigger: settled, an equal resend without effect, or refused."""
-        if wait.status == "received" and same_json(wait.payload, payload):
+        if wait.status == "received" and not wait.is_sleep and same_json(wait.payload, payload):
             return replace(wait)
-        if wait.status != "waiting":
+        if wait.status != "waiting" or wait.is_sleep:
             return "conflict"
         if not fits(wait.schema, payload):
             return "schema_mismatch"
-        self._receive(wait, payload, sent_by)
+        self.receive(wait, payload, sent_by)
         return replace(wait)
 
     def _SendPrefixChunk(self, operation: Any, value: Any) -> Any:  # noqa: N802
@@ -332,16 +323,17 @@ class Model:
             for trigger_id in operation.ids:
                 self.by_id(operation.project_id, trigger_id)
             return "conflict"
+        looked = [self.by_id(operation.project_id, trigger_id) for trigger_id in operation.ids]
+        waits = [
+            wait for wait in looked if wait is not None and wait.status == "waiting" and not wait.is_sleep
+        ]
         settled, refused = [], 0
-        for trigger_id in operation.ids:
-            wait = self.by_id(operation.project_id, trigger_id)
-            if wait is None or wait.status != "waiting":
-                continue
+        for wait in waits:
             if not fits(wait.schema, operation.payload):
                 refused += 1
-                continue
-            self._receive(wait, operation.payload, operation.actor.label)
-            settled.append(trigger_id)
+            elif wait.status == "waiting":  # still: of a group one may end the others
+                self.receive(wait, operation.payload, operation.actor.label)
+                settled.append(wait.id)
         said = [trigger.id for trigger in value.settled]
         if said != settled or value.progress.refused - operation.progress.refused != refused:
             raise Violation(f"a prefix send says it settled {said}, and it had to be {settled}")
@@ -374,7 +366,7 @@ class Model:
             raise Violation(f"{operation} would delete what is younger than a day")
         for project_id, trigger_id in operation.ids:
             wait = self.by_id(project_id, trigger_id)
-            if wait is None or wait.settled_at is None or wait.needed:
+            if wait is None or wait.settled_at is None or self.is_needed(wait):
                 continue
             if wait.settled_at < operation.settled_before:
                 del self.waits[trigger_id]

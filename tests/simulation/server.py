@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import apsw
 
+from narrows.engine.endpoint import Endpoints as EndpointCalls
 from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
-from narrows.engine.roles import all_roles
+from narrows.engine.roles import Outgoing, all_roles
 from narrows.engine.unmatched import UnmatchedBuffer
 from narrows.errors import Unavailable
 from narrows.operations.service import Service
@@ -165,6 +166,7 @@ class Server:
         committed: Callable[[Sequence[Ticket], Sequence[Result]], None],
         crash: Callable[[str], None],
         failpoint: Callable[[str], None],
+        endpoints: Any,
     ) -> None:
         self._loop = loop
         connection = database()
@@ -172,7 +174,8 @@ class Server:
         feed, buffer = Feed(), UnmatchedBuffer(capacity=20)
         self.store = InlineStore(loop, clock, connection, feed.publish, committed, crash, failpoint)
         self.service = Service(self.store, feed, clock, buffer)
-        self.engine = Engine(self.service, all_roles(self.service, buffer, RETENTION_DAYS))
+        outgoing = outgoing_to(endpoints, clock)
+        self.engine = Engine(self.service, all_roles(self.service, buffer, RETENTION_DAYS, outgoing))
         self.started_at = clock.now()
         self.engine.start()
 
@@ -191,6 +194,20 @@ class Server:
         connection = database().raw
         if connection.in_transaction:
             connection.execute("rollback")
+
+
+class Tokens:
+    """`Keyring` for the tokens of dispatches, with nothing to hide."""
+
+    def run_token(self, project_id: str, run_id: str, dispatch: int) -> str:
+        return f"{project_id} {run_id} {dispatch}"
+
+
+def outgoing_to(caller: Any, clock: Any) -> Outgoing:
+    """The real roles, with the simulation's endpoints for a network: few places, so that runs queue."""
+    tokens: Any = Tokens()
+    calls = EndpointCalls(clock, caller, tokens, lambda *_: {}, bytes.decode)
+    return Outgoing(caller, calls, lambda parcel: b"", lambda *_: {}, dispatches=4, dispatches_per_host=3)
 
 
 class Faults:

@@ -4,11 +4,12 @@ contract has it. Written from the contract and not from the code under test."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from narrows.operations.idempotency import Idempotent
+from tests.simulation.run_values import Group
 
 DAY_US = 86_400 * 1_000_000
 #: The limits of the simulated server.
@@ -72,6 +73,9 @@ class Wait:
     schema: str | None = None
     #: Its root has not ended, so that it must not be purged.
     needed: bool = False
+    #: What it belongs to if a run opened it.
+    group: Group | None = field(default=None, repr=False, compare=False)
+    is_sleep: bool = False
 
     def row(self) -> tuple[Any, ...]:
         """As `dump_triggers` in the database shows it."""
@@ -92,6 +96,7 @@ class Held:
     payload: str | None
     held_until: int
     trigger_id: str | None
+    sent_by: str | None = None
 
     def row(self) -> tuple[Any, ...]:
         return (

@@ -18,18 +18,24 @@ from narrows.engine import expire, held, prune
 from narrows.operations import many_commits
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
+from narrows.operations.jobs import CreateJob
 from narrows.storage.writer import Result, Ticket
 from tests.simulation.clients import PROJECTS, Client
 from tests.simulation.comparing import compare
 from tests.simulation.ending import LATE_AFTER_START_US, LATE_US, check_the_end, verify_store
-from tests.simulation.model import Model
+from tests.simulation.run_comparing import DUMP_RUN_COUNTERS, DUMP_RUNS, compare_runs
+from tests.simulation.run_ending import LONGEST_END_US
+from tests.simulation.run_model import Model
 from tests.simulation.server import Faults, Server, database, empty
+from tests.simulation.starters import JOBS, Starter
 from tests.simulation.values import Violation, Wait
 from tests.simulation.virtual import VirtualClock, VirtualLoop
+from tests.simulation.workers import Endpoints, Worker
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
 CLIENTS = 3
+WORKERS = 2
 DUMP_TRIGGERS = """
     select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
       then response_payload else (select body from payloads as p
@@ -106,6 +112,8 @@ class World:
 
     def __init__(self, seed: int, operations: int = 14) -> None:
         self.seed = seed
+        #: Every other seed has runs, with what clients do beside them; the others have clients alone.
+        self.has_runs = seed % 2 == 0
         # One stream of chance each: a change in one place does not turn everything else over.
         self.loop = VirtualLoop(random.Random(f"{seed} loop"))
         self.clock = VirtualClock(self.loop, random.Random(f"{seed} bytes"))
@@ -114,15 +122,22 @@ class World:
         self.server: Server | None = None
         self.up = asyncio.Event()
         self.calm = False
+        self.calm_at = 0
         self.crashes = 0
         self.commits = 0
         self.starts: list[int] = []
         self._trail: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=40)
         self.faults = Faults(self.loop)
+        client = Starter if self.has_runs else Client
         self.clients = [
-            Client(self, number, random.Random(f"{seed} client {number}"), operations)
+            client(self, number, random.Random(f"{seed} client {number}"), operations)
             for number in range(CLIENTS)
         ]
+        self.workers = [
+            Worker(self, 10 + number, random.Random(f"{seed} worker {number}"), 0)
+            for number in range(WORKERS if self.has_runs else 0)
+        ]
+        self.endpoints = Endpoints(self, 20, random.Random(f"{seed} endpoints"))
         self._main: asyncio.Task[Any] | None = None
         self._mine: set[asyncio.Task[Any]] = set()
         self._problem: BaseException | None = None
@@ -159,6 +174,8 @@ class World:
         self._start_server()
         await self._open_projects()
         tasks = [self.outside_task(client.run()) for client in self.clients]
+        for worker in self.workers:
+            _ = self.aside(worker.run())
         crasher = self.outside_task(self._crash_now_and_then())
         await self._all_done(tasks)
         crasher.cancel()
@@ -180,6 +197,13 @@ class World:
                 CreateProject(actor=HOST, id=project_id, entropy=entropy)
             )
             self._plant_needed(project_id)
+            for slug, fields in JOBS.items() if self.has_runs else ():
+                await self.require_server().service.perform(
+                    CreateJob(
+                        actor=HOST, project_id=project_id, entropy=self.rng.getrandbits(64), slug=slug,
+                        signing_secrets="[]", **fields,
+                    )
+                )  # fmt: skip
         self.faults.enabled = True
 
     def _plant_needed(self, project_id: str) -> None:
@@ -215,6 +239,17 @@ class World:
         self._mine.add(task)
         return task
 
+    def aside(self, coroutine: Any) -> asyncio.Task[Any]:
+        """One that nobody waits for: what it finds wrong ends the simulation all the same."""
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fail(error)
+
+        task = self.outside_task(coroutine)
+        task.add_done_callback(ended)
+        return task
+
     def note(self, *what: Any) -> None:
         """Remember what happened; it is put into words only if somebody asks (`told`)."""
         self._trail.append((self.loop.elapsed_us, what))
@@ -243,7 +278,7 @@ class World:
         self.note("the server starts")
         if self.crashes:
             verify_store()
-        self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults)
+        self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults, self.endpoints)
         self.lives.append((self.clock.now(), 0))
         self.up.set()
 
@@ -304,6 +339,8 @@ class World:
     def compare(self) -> None:
         raw = database().raw
         compare(self.model, raw.execute(DUMP_TRIGGERS), raw.execute(DUMP_HELD), raw.execute(DUMP_COUNTERS))
+        if self.has_runs:
+            compare_runs(self.model, raw.execute(DUMP_RUNS), raw.execute(DUMP_RUN_COUNTERS))
 
     # ---- the end ----
 
@@ -313,10 +350,13 @@ class World:
         self.faults.enabled = False
         while self.server is None:
             await self.up.wait()
-        finite = [w.expires_at for w in self.model.waits.values() if w.status == "waiting"]
-        soon = [at for at in finite if at < self.clock.now() + DAY_US]
-        quiet_at = max([self.clock.now() + LATE_AFTER_START_US, *(at + LATE_US for at in soon)])
-        await asyncio.sleep((quiet_at - self.clock.now()) / SECOND_US)
+        self.calm_at = self.clock.now()
+        await self._until_quiet()
+        while any(not run.has_ended and run.status != "waiting" for run in self.model.runs.values()):
+            if self.clock.now() > self.calm_at + DAY_US + LONGEST_END_US:
+                break  # which ones, `check_the_end` tells
+            await asyncio.sleep(2)
+            await self._until_quiet()
         watchers = [task for client in self.clients for task in client.watchers_of_settled()]
         if watchers:
             _, blind = await asyncio.wait(watchers, timeout=1)
@@ -324,11 +364,22 @@ class World:
                 raise Violation("somebody who watches a settled trigger was never told")
         await self._all_done(watchers)
 
+    async def _until_quiet(self) -> None:
+        """Until the waits that end soon have ended."""
+        finite = [w.expires_at for w in self.model.waits.values() if w.status == "waiting"]
+        soon = [at for at in finite if at < self.calm_at + DAY_US]
+        quiet_at = max([self.calm_at + LATE_AFTER_START_US, *(at + LATE_US for at in soon)])
+        await asyncio.sleep(max(0, quiet_at - self.clock.now()) / SECOND_US)
+
     def digest(self) -> str:
         """Of every fact and every trigger: the same seed gives the same digest."""
         found = hashlib.sha256()
         raw = database().raw
-        for query in ("select * from facts order by project_id, id", f"{DUMP_TRIGGERS} order by 1, 2"):
+        for query in (
+            "select * from facts order by project_id, id",
+            f"{DUMP_TRIGGERS} order by 1, 2",
+            DUMP_RUNS,
+        ):
             for row in raw.execute(query):
                 found.update(repr(row).encode())
         return found.hexdigest()

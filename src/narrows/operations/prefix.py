@@ -137,10 +137,16 @@ class SendPrefixChunk(AnsweredOperation):
         if fitting and self.payload is not None and len(self.payload) > INLINE_PAYLOAD_BYTES:
             # One row for the whole chunk: it goes with the last trigger that names it.
             payload_id = tx.save_payload(self.project_id, self.payload, self.entropy, len(fitting))
-        return tuple(
-            receive(tx, trigger, self.payload, self.actor.label, self.entropy + number, payload_id)
-            for number, trigger in enumerate(fitting)
-        )
+        settled: list[Trigger] = []
+        for number, looked_at in enumerate(fitting):
+            trigger = tx.trigger(looked_at.project_id, looked_at.id)
+            if trigger is not None and rules.is_waiting(trigger):
+                entropy = self.entropy + number
+                settled.append(receive(tx, trigger, self.payload, self.actor.label, entropy, payload_id))
+            else:
+                # One of its wait group has just ended the wait of all of them.
+                tx.release_payload(self.project_id, payload_id)
+        return tuple(settled)
 
     def _check_progress(self, tx: Transaction) -> None:
         """Another request with the same Idempotency-Key must not drive the same send."""
