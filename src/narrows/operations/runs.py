@@ -84,7 +84,9 @@ class ReplayRun(ProjectOperation):
     run_id: str
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("runs_by_id", self.project_id, self.run_id)]
+        # The job by the run: one that ends in this very commit is replayed like any other.
+        by_run = [(lookup, self.project_id, self.run_id) for lookup in ("runs_by_id", "jobs_by_run")]
+        return [*self.credential(), *by_run]
 
     def apply(self, tx: Transaction) -> Run:
         self.authorize(tx)

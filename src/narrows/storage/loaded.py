@@ -101,9 +101,7 @@ class Loaded:
             if trigger.root_id is not None:
                 yield from _waiter_of(trigger)
         for run in self._records[Run].values():
-            if run.status in ENDED:
-                yield ("jobs_by_id", run.project_id, run.job_id)  # whether it can be replayed
-            elif run.status == RunStatus.WAITING:
+            if run.status == RunStatus.WAITING:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
                     yield ("wait_groups_by_id", run.project_id, run.wait_group_id)

@@ -56,6 +56,7 @@ LOOKUPS: dict[str, type[Any]] = {
     "counters_by_project": Counters,
     "jobs_by_id": Job,
     "jobs_by_slug": Job,
+    "jobs_by_run": Job,
     "runs_by_id": Run,
     "queued_runs_by_job": Run,
     "run_counters_by_job": RunCounters,

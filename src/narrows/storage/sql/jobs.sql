@@ -14,6 +14,15 @@ from @input(project_id text, slug text) as i
 cross join jobs as j
 where j.project_id = i.project_id and j.slug = i.slug and j.deleted_at is null
 
+-- name: jobs_by_run
+-- The job of a run that is known by its id alone.
+select j.project_id, j.id, j.slug, j.name, j.description, j.endpoint_url, j.timeout_secs, j.max_attempts,
+  j.max_concurrency, j.tags, j.signing_secrets, j.version, j.created_at, j.updated_at, j.deleted_at
+from @input(project_id text, run_id text) as i
+cross join runs as r
+cross join jobs as j
+where r.project_id = i.project_id and r.id = i.run_id and j.project_id = r.project_id and j.id = r.job_id
+
 -- name: insert_jobs
 insert into jobs (project_id, id, slug, name, description, endpoint_url, timeout_secs, max_attempts,
   max_concurrency, tags, signing_secrets, version, created_at, updated_at, deleted_at)
