@@ -90,11 +90,11 @@ async def test_the_timeline_has_all_that_happened_newest_first(tmp_path: Path) -
         assert whole["data"][2]["detail"] == {"level": "warning", "message": "hello\nthere"}
         assert whole["data"][2]["actor"] == f"run:{run.id}"
         assert not whole["has_more"]
-        walked, cursor = [], ""
-        while cursor is not None:
-            page = (await client("GET", f"{path}?limit=2{cursor}")).json
+        walked, query = [], "?limit=2"
+        while query:
+            page = (await client("GET", path + query)).json
             walked += page["data"]
-            cursor = f"&cursor={page['next_cursor']}" if page["has_more"] else None
+            query = f"?limit=2&cursor={page['next_cursor']}" if page["has_more"] else ""
         assert walked == whole["data"]
         assert (await client("GET", f"/v1/runs/{NOBODY}/events")).status == 404
 
