@@ -11,7 +11,9 @@ from narrows.api.app import ROUTES
 from narrows.api.routing import Route, Router
 from narrows.client import BatchItem, calls, following
 from narrows.client.call import Call
+from narrows.client.calls.run_plane import RunPlane
 
+PLANE = RunPlane("r", "token")
 CALLS: list[Call[Any]] = [
     calls.open("k"),
     calls.get("k"),
@@ -45,6 +47,32 @@ CALLS: list[Call[Any]] = [
     calls.revoke_api_key("a"),
     calls.rotate_api_key("a"),
     calls.create_stream_token("k"),
+    calls.list_jobs(),
+    calls.create_job("j"),
+    calls.get_job("j"),
+    calls.update_job("j", name=None),
+    calls.delete_job("j", cancel_runs=True),
+    calls.rotate_job_secret("j"),
+    calls.trigger_job("j"),
+    calls.list_runs(status="queued", job="j", tag="t"),
+    calls.get_run("r"),
+    calls.cancel_run("r"),
+    calls.run_events("r"),
+    calls.wait_for_run_once("r"),
+    calls.replay_run("r"),
+    calls.claim_runs(["j"]),
+    PLANE.payload(),
+    PLANE.get_checkpoint(),
+    PLANE.save_checkpoint(1),
+    PLANE.log("m"),
+    PLANE.progress(1),
+    PLANE.heartbeat(),
+    PLANE.complete(1),
+    PLANE.fail("e"),
+    PLANE.release(),
+    PLANE.sleep(1),
+    PLANE.wait_for_event("k"),
+    PLANE.wait_for_events(["k"]),
     calls.version(),
     calls.live(),
     calls.ready(),

@@ -1,7 +1,7 @@
 """schemathesis against a live server, from the server's own OpenAPI document: no reply is a 5xx, every
 reply is as the document says, and methods that it does not name are 405.
 
-Streams and long polls are left out: they answer when something happens, and have tests of their own.
+Streams, claims and long polls are left out: they answer when something happens, and have tests of their own.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ CHECKS = (
     "response_schema_conformance",
     "unsupported_method",
 )
-#: Routes that are fuzzed: all but what waits by its nature.
-OPERATIONS = 32
+#: Routes that are fuzzed: all but what waits by its nature; a claim waits too.
+OPERATIONS = 58
 PROJECT = "fuzz"
 
 
@@ -43,7 +43,7 @@ def fuzz(folder: Path, examples: int, seed: int) -> tuple[int, str]:
             sys.executable, "-m", "schemathesis.cli", "run", f"{live.url}/openapi.json",
             "--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing",
             "--max-examples", str(examples), "--seed", str(seed), "--workers", "1",
-            "--exclude-path-regex", "/(stream|wait)$", "--suppress-health-check", "all",
+            "--exclude-path-regex", "/(stream|wait|claim)$", "--suppress-health-check", "all",
             "--request-timeout", "30",
             "--header", f"Authorization: Bearer {_admin_key(live)}", "--header", f"X-Project-Id: {PROJECT}", "--generation-database", "none", "--no-color",
         ]  # fmt: skip
