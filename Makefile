@@ -20,7 +20,7 @@ help: ## Show this list
 run: $(VENV)/run.stamp ## Start a server on localhost:8080, with everything it needs (ARGS="--port 9000")
 	@exec $(BIN)/narrows dev $(ARGS)
 
-demo: $(VENV)/run.stamp ## Watch a wait survive kill -9, in a minute
+demo: $(VENV)/run.stamp ## Watch a shell and a job's run outlive kill -9, in a minute
 	@exec $(BIN)/narrows demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## Run all tests, with the time of each suite (ARGS="tests/core -k send")

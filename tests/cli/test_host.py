@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 from narrows.cli.exits import Exit
-from tests.cli.conftest import Server, Shell, free_port, read_until, start_dev
+from tests.cli.conftest import Server, Shell, environment, free_port, read_until, start_dev
 
 
 def make_key(shell: Shell, *more: str) -> dict[str, str]:
@@ -134,8 +135,42 @@ def test_doctor_says_what_is_in_force_and_why(server: Server, shell: Shell) -> N
     assert "ready" in says
 
 
-def test_the_demo_tells_a_story_that_holds(shell: Shell) -> None:
+def test_the_demo_tells_stories_that_hold(shell: Shell) -> None:
     done = shell.run("demo")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "The story held" in done.stdout
     assert "byte for byte" in done.stdout
+    assert "the handler completed it" in done.stdout
+    assert done.stdout.count("SIGKILL") == 2
+
+
+def test_the_demo_fails_if_anything_is_not_as_told(shell: Shell) -> None:
+    """Told to expect another timeline than there is."""
+    tampered = (
+        "import narrows.cli.demo_run as story\n"
+        "story.KINDS = story.KINDS[:-1]\n"
+        "from narrows.cli.main import app\n"
+        "app(['demo'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", tampered],
+        cwd=shell.folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == Exit.UNEXPECTED
+    assert "The story did not hold" in done.stderr
+    assert "The story held" not in done.stdout
+
+
+def test_the_secret_of_a_project_is_shown_once(shell: Shell) -> None:
+    made = shell.run("projects", "create", "signed")
+    assert json.loads(made.stdout)["signing_secret"].startswith("whsec_")
+    assert "only time" in made.stderr
+    rotated = shell.run("projects", "rotate-secret", "signed", "--overlap", "2h")
+    assert rotated.stdout.startswith("whsec_")
+    assert len(rotated.stdout.splitlines()) == 1
+    assert "whsec_" not in shell.run("projects", "list").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,29 @@ def test_durations(text: str, secs: int) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="30s, 10m, 2h, 7d"):
         inputs.duration_secs(text)
+
+
+def test_when_something_begins() -> None:
+    now = 1_893_456_000_000_000  # 2030-01-01
+    assert inputs.moment(None, None, now=now) is None
+    assert inputs.moment(None, "1h30m", now=now) == datetime(2030, 1, 1, 1, 30, tzinfo=UTC)
+    assert inputs.moment("2030-01-31T09:00:00Z", None, now=now) == datetime(2030, 1, 31, 9, tzinfo=UTC)
+    assert inputs.moment("2030-01-31T09:00+02:00", None, now=now) == datetime(2030, 1, 31, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("at", "after"),
+    [
+        ("tomorrow", None),
+        ("2030-01-31T09:00", None),
+        ("2030-01-31T09:00Z", "1m"),
+        (None, "soon"),
+        (None, "99999999999w"),
+    ],
+)
+def test_what_is_no_moment(at: str | None, after: str | None) -> None:
+    with pytest.raises(typer.BadParameter):
+        inputs.moment(at, after, now=0)
 
 
 def test_a_payload_keeps_its_spelling(tmp_path: Path) -> None:

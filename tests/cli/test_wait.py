@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from narrows.cli.demo import webhook_body
+from narrows.cli.demo_stage import webhook_body
 from narrows.cli.exits import Exit
 from narrows.client import Client
 from tests.cli.conftest import Server, Shell, read_until, start_dev

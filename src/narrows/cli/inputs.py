@@ -47,7 +47,10 @@ def moment(at: str | None, after: str | None, *, now: int) -> datetime | None:
     if at is not None and after is not None:
         raise typer.BadParameter("say when by --at or by --in, one of them.")
     if after is not None:
-        return datetime.fromtimestamp(now / 1_000_000, UTC) + timedelta(seconds=duration_secs(after))
+        try:
+            return datetime.fromtimestamp(now / 1_000_000, UTC) + timedelta(seconds=duration_secs(after))
+        except OverflowError:
+            raise typer.BadParameter(f"{after!r} from now is after the end of the calendar.") from None
     if at is None:
         return None
     try:

@@ -162,6 +162,16 @@ _COLUMNS: Final[dict[Any, tuple[Column, ...]]] = {
     ),
 }
 
+_BY_ID: Final = (run_messages.Run, run_messages.Delivery)
+_SAID: Final = ("result / error / holder", "answer")
+#: On a narrow terminal: whoever has a key or slug to copy needs no id. -o json has everything.
+_LEFT_OUT: Final[dict[Any, tuple[str, ...]]] = {
+    messages.Trigger: ("id",),
+    run_messages.Job: ("id", "made"),
+    run_messages.Run: ("ended", "attempt", "payload"),
+    run_messages.Delivery: ("url", "next", "made"),
+}
+
 
 def _cell(value: Any) -> Text:
     return value if isinstance(value, Text) else Text(shown(str(value)))
@@ -173,13 +183,14 @@ def listing(rows: Sequence[Any], kind: Any) -> RenderableType:
         return Text("none", style="dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     columns = _COLUMNS[kind]
-    if kind is messages.Trigger and out.width < _WIDE:
-        # Whoever looks at a narrow terminal copies the key; -o json has everything.
-        columns = tuple(column for column in columns if column[0] != "id")
+    if out.width < _WIDE:
+        columns = tuple(column for column in columns if column[0] not in _LEFT_OUT.get(kind, ()))
     for title, _ in columns:
-        # The key, the slug and the id are what people copy: they wrap, and are never cut.
+        # The key, the slug and the id are what people copy: they wrap, and are never cut. Of runs and
+        # deliveries only the id can be copied: there it stands whole, and what was said wraps.
         is_copied = title in ("event key", "slug", "id")
-        table.add_column(title, overflow="fold" if is_copied else "ellipsis", no_wrap=not is_copied)
+        wraps = title in _SAID if kind in _BY_ID else is_copied
+        table.add_column(title, overflow="fold" if is_copied or wraps else "ellipsis", no_wrap=not wraps)
     for row in rows:
         table.add_row(*(_cell(read(row)) for _, read in columns))
     return table
