@@ -3,6 +3,7 @@ Nothing is decoded, nothing is followed. Not here: how it was asked for (`caller
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,9 @@ import httpcore2
 from narrows.outgoing.wires import TooMuch
 
 MAX_REFUSAL_BYTES: Final = 64 << 10
+#: Each piece costs time however small it is; an honest answer of full size has fewer.
+MAX_PARTS: Final = 10_000
+_PARTS_PER_TURN: Final = 64
 _MOST_RETRY_AFTER_SECS: Final = 366 * 86_400
 _DIGITS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
@@ -67,8 +71,14 @@ def retry_after_secs(value: bytes, now: int) -> int | None:
 async def _body(response: httpcore2.Response, most: int, *, cut: bool) -> bytes:
     received = bytearray()
     async with contextlib.aclosing(response.aiter_stream()) as parts:
+        number = 0
         async for part in parts:
+            number += 1
             received += part
+            if number > MAX_PARTS:
+                raise Fault(f"answered in more than {MAX_PARTS:,} pieces")
+            if not number % _PARTS_PER_TURN:
+                await asyncio.sleep(0)  # pieces that are there already would hold up everybody else
             if len(received) > most:
                 if not cut:
                     raise TooMuch

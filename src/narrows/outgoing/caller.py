@@ -27,8 +27,8 @@ MAX_HEAD_BYTES: Final = 64 << 10
 #: How long a connection is kept for its next request: less than common servers keep it, so that none
 #: closes it just as a request is sent.
 KEEP_SECS: Final = 2.0
-#: Small chunks cost several times their bytes.
-_FRAMING: Final = 8
+#: What comes beside a body: the lengths of its chunks, trailers, interim answers before the head.
+_FRAMING_BYTES: Final = 128 << 10
 #: What this module sets, and what would change how a request is read.
 _OWN_HEADERS: Final = frozenset(
     ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "expect", "upgrade", "te", "trailer", "keep-alive", "proxy-connection")
@@ -39,6 +39,13 @@ _HEADER_VALUE = re.compile(r"[ -~]*", re.ASCII)
 
 class _Connection(httpcore2.AsyncHTTP11Connection):
     MAX_INCOMPLETE_EVENT_SIZE = MAX_HEAD_BYTES
+
+    async def _response_closed(self) -> None:
+        # What came behind an answer must not be taken for the answer to the next request.
+        if self._h11_state.trailing_data[0]:
+            await self.aclose()
+        else:
+            await super()._response_closed()
 
 
 class _Line(NamedTuple):
@@ -133,9 +140,10 @@ class Caller:
             "POST", _url(target), headers=_headers(target, body, headers), content=body
         )
         line = self._take(target) or await self._open(target)
-        line.wire.budget = MAX_HEAD_BYTES * 2 + most * _FRAMING
+        line.wire.budget = MAX_HEAD_BYTES + _FRAMING_BYTES
         try:
             response = await line.connection.handle_async_request(request)
+            line.wire.budget = most + _FRAMING_BYTES
             answer = await answers.read(response, most, self._clock.now())
             await response.aclose()
             if line.connection.is_idle():

@@ -19,6 +19,10 @@ from narrows.outgoing.urls import Target
 _UNREAD_BYTES: Final = 256 << 10
 
 
+#: So much is handed on in one piece: reading thousands of tiny messages in it must not take long.
+_READ_BYTES: Final = 4 << 10
+
+
 class TooMuch(Exception):
     """More came than the budget allows."""
 
@@ -74,8 +78,11 @@ class Wire(asyncio.Protocol, AsyncNetworkStream):
     # ---- what httpcore2 calls ----------------------------------------------------------------
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - of the base
+        if self._received:
+            await asyncio.sleep(0)  # what is there already must not hold up everybody else
         while not self._received and not self._ended:
             await self._next_change()
+        max_bytes = min(max_bytes, _READ_BYTES)
         if self._is_broken and not self._received:
             # Not an end: a body that ends with the connection would be taken for whole.
             raise ReadError("the connection was broken off")
