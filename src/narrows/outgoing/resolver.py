@@ -26,10 +26,11 @@ class SystemResolver:
         self._free = asyncio.Semaphore(_MAX_THREADS)
 
     async def __call__(self, host: str, port: int) -> list[str]:
-        asked = self._asked.get((host, port))
-        if asked is None:
+        if (host, port) not in self._asked:
             await self._free.acquire()
-            asked = self._ask(host, port)
+            if (host, port) in self._asked:  # another was faster
+                self._free.release()
+        asked = self._asked.get((host, port)) or self._ask(host, port)
         # One who gives up waiting does not take the answer from the others.
         return await asyncio.shield(asked)
 
@@ -55,8 +56,11 @@ class SystemResolver:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(done, found)
 
-        # A daemon: a name server that never answers must not hold up the end of the process.
-        threading.Thread(target=run, name="narrows-resolve", daemon=True).start()
+        try:
+            # A daemon: a name server that never answers must not hold up the end of the process.
+            threading.Thread(target=run, name="narrows-resolve", daemon=True).start()
+        except RuntimeError as error:
+            done(OSError(f"no thread could be started: {error}"))
         return asked
 
 
