@@ -5,7 +5,7 @@ nothing (`transaction.py`) and knows no rule.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -53,6 +53,8 @@ class Loaded:
         self._event_ids: dict[tuple[str, str, str], str] = {}
         self._slugs: dict[tuple[str, str], str] = {}
         self._asked: set[Touch] = set()
+        self._has_queues = False
+        self._heads: dict[tuple[str, str], int] = {}
 
     # ---- loading ---------------------------------------------------------------------------
 
@@ -68,6 +70,7 @@ class Loaded:
     def loaded(self, lookup: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Take what the backend found."""
         record_class = LOOKUPS[lookup]
+        self._has_queues = self._has_queues or lookup == "queued_runs_by_job"
         if (named_by := TALLIES.get(record_class)) is not None:
             for row in rows:
                 self._records[record_class][row[:named_by]] = record_class(*row)
@@ -94,6 +97,25 @@ class Loaded:
             if job.max_concurrency is not None:
                 yield ("run_counters_by_job", job.project_id, job.id)
         yield from self._waiters()
+        if self._has_queues:
+            yield from self._behind_the_heads()
+
+    def _behind_the_heads(self) -> Iterator[Touch]:
+        """Of each queue so many runs more as the batch names of its heads: another operation may take those
+        out (a cancel), and whoever claims behind it is to find the next."""
+        if not self._heads:
+            for lookup, *key in self._asked:
+                if lookup == "queued_runs_by_job":
+                    queue = (key[0], key[1])
+                    self._heads[queue] = max(int(key[2]), self._heads.get(queue, 0))
+        named = Counter(
+            (run.project_id, run.job_id)
+            for run in self._records[Run].values()
+            if run.status == RunStatus.QUEUED and ("runs_by_id", run.project_id, run.id) in self._asked
+        )
+        for queue, most in self._heads.items():
+            if named[queue]:
+                yield ("queued_runs_by_job", *queue, str(most + named[queue]))
 
     def _waiters(self) -> Iterator[Touch]:
         """From a trigger to who goes on when it is settled, and from a waiting run to what it waits for."""
