@@ -115,3 +115,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def online(server: Server, tmp_path: Path) -> Shell:
     """A shell whose commands reach the server by its URL."""
     return Shell(tmp_path, {"NARROWS_URL": server.url})
+
+
+@pytest.fixture(scope="module")
+def endpoint(server: Server) -> Iterator[str]:
+    """The address of an endpoint that does what the payload of its run says."""
+    from tests.cli.runs import endpoint_for
+
+    with endpoint_for(server.url) as url:
+        yield url

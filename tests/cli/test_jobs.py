@@ -1,84 +1,18 @@
-"""`narrows jobs`, `narrows runs` and `narrows deliveries` against a real server, with a handler of our own
-where a run is to be executed."""
+"""`narrows jobs`: defining work, and starting it; with `--wait` the exit code is the outcome and stdout
+the result."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import signal
-import socket
-import subprocess
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from narrows.cli.exits import Exit
 from narrows.client import Client, RunClient
-from tests.cli.conftest import Server, Shell, read_until, start_dev
-
-NUMBERS = count(1)
-
-
-class Endpoint(BaseHTTPRequestHandler):
-    """Answers what the run's payload says: a status, a body, lines to log first, a key to wait for."""
-
-    url: ClassVar[str]
-    reached: ClassVar[threading.Event]
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with Client(self.url) as client:
-            run = RunClient.from_headers(client, self.headers.items())
-            for line in asked.get("log", []):
-                run.log(line, level="warning")
-            if "wait" in asked and run.resume_trigger is None:
-                run.wait_for_event(asked["wait"], timeout_secs=asked.get("timeout_secs", 600))
-        body = asked.get("answer", "").encode()
-        self.send_response(asked.get("status", 200))
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        pass
-
-
-@pytest.fixture(scope="module")
-def endpoint(server: Server) -> Iterator[str]:
-    handler = type("Handler", (Endpoint,), {"url": server.url})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}/"
-    running.shutdown()
-    running.server_close()
-
-
-def new_slug() -> str:
-    return f"job-{next(NUMBERS)}"
-
-
-def make_job(shell: Shell, *more: str) -> str:
-    slug = new_slug()
-    done = shell.run("jobs", "create", slug, *more)
-    assert done.returncode == 0, done.stderr
-    return slug
-
-
-def found(done: subprocess.CompletedProcess[str]) -> Any:
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def start_run(shell: Shell, job: str, *more: str) -> str:
-    run_id: str = found(shell.run("jobs", "trigger", job, *more))["id"]
-    return run_id
-
-
-# ---- jobs ----------------------------------------------------------------------------------------
+from tests.cli.conftest import Shell, start_dev
+from tests.cli.runs import first_run, found, make_job, new_slug, start_run, until_status
 
 
 def test_the_secret_stands_alone_on_stdout_of_a_pipe_and_is_shown_once(online: Shell) -> None:
@@ -216,16 +150,6 @@ def test_wait_of_a_canceled_run_is_4(online: Shell) -> None:
     assert "canceled by user" in err
 
 
-def first_run(shell: Shell, slug: str) -> str:
-    """The id of the job's only run, as soon as there is one."""
-    for _ in range(100):
-        line = shell.run("runs", "list", "--job", slug).stdout
-        if line:
-            run_id: str = json.loads(line)["id"]
-            return run_id
-    raise AssertionError(f"there is no run of {slug}")
-
-
 def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(online: Shell, endpoint: str) -> None:
     slug = make_job(online, "--endpoint-url", endpoint)
     payload = json.dumps({"wait": f"approval:{slug}", "answer": '"done"'})
@@ -238,15 +162,6 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(online: Shell, endpoi
     assert online.run("events", "send", f"approval:{slug}").returncode == 0
     resumed = online.run(*command[1:])
     assert (resumed.returncode, resumed.stdout) == (0, '"done"\n')
-
-
-def until_status(shell: Shell, run_id: str, status: str) -> None:
-    with Client(shell.variables["NARROWS_URL"]) as client:
-        for _ in range(30):
-            if client.get_run(run_id).status == status:
-                return
-            client.wait_for_run_once(run_id, timeout_secs=1)
-    raise AssertionError(f"the run {run_id} is not {status}")
 
 
 def test_wait_lives_through_a_killed_server(shell: Shell) -> None:
@@ -265,165 +180,3 @@ def test_wait_lives_through_a_killed_server(shell: Shell) -> None:
     assert waiting.communicate(timeout=60)[0] == '{"alive":true}\n'
     assert waiting.returncode == 0
     assert again.stop() == 0
-
-
-# ---- runs ----------------------------------------------------------------------------------------
-
-
-def test_runs_are_listed_by_job_and_status(online: Shell) -> None:
-    slug = make_job(online)
-    first, second = start_run(online, slug), start_run(online, slug, "--tag", "a=b")
-    online.run("runs", "cancel", first, "--yes")
-    listed = [json.loads(line) for line in online.run("runs", "list", "--job", slug).stdout.splitlines()]
-    assert [run["id"] for run in listed] == [second, first]
-    queued = online.run("runs", "list", "--job", slug, "--status", "queued").stdout.splitlines()
-    assert [json.loads(line)["id"] for line in queued] == [second]
-    tagged = online.run("runs", "list", "--tag", "a:b", "--job", slug, "-o", "json")
-    assert [run["id"] for run in json.loads(tagged.stdout)] == [second]
-    narrow = online.run("runs", "list", "--job", slug, "-o", "table", COLUMNS="80").stdout
-    assert second in narrow
-    assert online.run("runs", "list", "--status", "lost").returncode == Exit.REFUSED
-    assert online.run("runs", "get", "0190b6c2-0000-7000-8000-000000000000").returncode == Exit.NOT_FOUND
-
-
-def test_cancel_asks_and_an_ended_run_is_a_conflict(online: Shell) -> None:
-    run_id = start_run(online, make_job(online))
-    refused = online.run("runs", "cancel", run_id)
-    assert refused.returncode == Exit.USAGE
-    assert "--yes" in refused.stderr
-    assert "would cancel" in online.run("runs", "cancel", run_id, "--dry-run").stderr
-    assert found(online.run("runs", "get", run_id))["status"] == "queued"
-    assert online.run("runs", "cancel", run_id, "--yes").returncode == 0
-    assert online.run("runs", "cancel", run_id, "--yes").returncode == Exit.CONFLICT
-
-
-def test_replay_is_a_new_run_of_an_ended_one(online: Shell) -> None:
-    run_id = start_run(online, make_job(online), "--payload", "[1]")
-    assert online.run("runs", "replay", run_id).returncode == Exit.CONFLICT
-    online.run("runs", "cancel", run_id, "--yes")
-    replayed = found(online.run("runs", "replay", run_id))
-    assert (replayed["replay_of"], replayed["payload"], replayed["status"]) == (run_id, [1], "queued")
-
-
-def test_watch_follows_the_timeline_to_its_end(online: Shell, endpoint: str) -> None:
-    slug = make_job(online, "--endpoint-url", endpoint)
-    payload = json.dumps({"wait": f"watch:{slug}", "answer": "7"})
-    run_id = start_run(online, slug, "--payload", payload)
-    until_status(online, run_id, "waiting")
-    watching = online.start("runs", "watch", run_id)
-    so_far = read_until(watching.stdout, "run.waiting")
-    online.run("events", "send", f"watch:{slug}")
-    rest, _ = watching.communicate(timeout=30)
-    assert watching.returncode == 0
-    kinds = [json.loads(line)["kind"] for line in (so_far + rest).splitlines()]
-    assert kinds == [
-        "run.created",
-        "run.dispatched",
-        "run.waiting",
-        "run.resumed",
-        "run.dispatched",
-        "run.completed",
-    ]
-    table = online.run("runs", "watch", run_id, "-o", "table").stdout
-    assert len(table.splitlines()) == len(kinds)
-    assert online.run("runs", "watch", run_id, "--result").stdout == "7\n"
-
-
-def test_ctrl_c_of_watch_leaves_the_run_alone(online: Shell) -> None:
-    run_id = start_run(online, make_job(online))
-    watching = online.start("runs", "watch", run_id)
-    read_until(watching.stdout, "run.created")
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
-    assert watching.returncode == Exit.INTERRUPTED
-    assert f"narrows runs watch {run_id}" in err
-    assert found(online.run("runs", "get", run_id))["status"] == "queued"
-
-
-def test_logs_are_what_the_run_logged_oldest_first(online: Shell, endpoint: str) -> None:
-    slug = make_job(online, "--endpoint-url", endpoint)
-    lines = [f"line {number}" for number in range(120)]
-    payload = json.dumps({"log": [*lines, "a\x1b[31mb"]})
-    done = online.run("jobs", "trigger", slug, "--wait", "--payload", payload)
-    assert done.returncode == 0, done.stderr
-    run_id = json.loads(online.run("runs", "list", "--job", slug).stdout)["id"]
-    logged = [json.loads(line) for line in online.run("runs", "logs", run_id).stdout.splitlines()]
-    assert [line["detail"]["message"] for line in logged[:-1]] == lines
-    last = online.run("runs", "logs", run_id, "--tail", "1", "-o", "table").stdout
-    assert len(last.splitlines()) == 1
-    assert "warning" in last
-    assert "\x1b" not in last
-    assert len(json.loads(online.run("runs", "logs", run_id, "--tail", "2", "-o", "json").stdout)) == 2
-    assert online.run("runs", "logs", run_id, "--follow", "--tail", "2").returncode == Exit.USAGE
-
-
-def test_logs_follow_until_the_run_ends(online: Shell, endpoint: str) -> None:
-    slug = make_job(online, "--endpoint-url", endpoint)
-    payload = json.dumps({"log": ["there"], "wait": f"logs:{slug}"})
-    following = online.start("runs", "logs", start_run(online, slug, "--payload", payload), "--follow")
-    assert "there" in read_until(following.stdout, "there")
-    until_status(online, first_run(online, slug), "waiting")
-    online.run("events", "send", f"logs:{slug}")
-    rest, _ = following.communicate(timeout=30)
-    # Its second dispatch logs it again.
-    assert [json.loads(line)["detail"]["message"] for line in rest.splitlines()] == ["there"]
-    assert following.returncode == 0
-
-
-# ---- deliveries ----------------------------------------------------------------------------------
-
-
-def test_deliveries_are_listed_and_retried(online: Shell, server: Server) -> None:
-    assert online.run("deliveries", "list", "--status", "lost").returncode == Exit.REFUSED
-    unknown = "0190b6c2-0000-7000-8000-000000000000"
-    assert online.run("deliveries", "retry", unknown).returncode == Exit.NOT_FOUND
-    with socket_that_refuses() as url, Client(server.url) as client:
-        trigger = client.open("delivered:1", notify_url=url)
-        listed = found(online.run("deliveries", "list", "--trigger", trigger.id))
-        assert (listed["type"], listed["url"]) == ("trigger.opened", url)
-        assert found(online.run("deliveries", "retry", listed["id"]))["id"] == listed["id"]
-        assert "trigger.opened" in online.run("deliveries", "list", "-o", "table").stdout
-
-
-@contextlib.contextmanager
-def socket_that_refuses() -> Iterator[str]:
-    """An address that nobody listens at."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}/"
-
-
-# ---- help and completion -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("group", ["jobs", "runs", "deliveries"])
-def test_every_command_has_a_help_that_says_what_it_does(shell: Shell, group: str) -> None:
-    listed = shell.run(group, "--help").stdout
-    for line in listed.partition("Commands")[2].splitlines():
-        if line.startswith("│ ") and line[2] != " ":
-            done = shell.run(group, line.split()[1], "--help")
-            assert done.returncode == 0
-            assert "Usage" in done.stdout
-
-
-def test_the_help_of_wait_names_its_exit_codes(shell: Shell) -> None:
-    for command in (("jobs", "trigger"), ("runs", "watch")):
-        text = shell.run(*command, "--help").stdout
-        for code in (Exit.FAILED, Exit.DEAD_LETTER, Exit.TIMED_OUT, Exit.CANCELED):
-            assert f"{int(code)}: " in text
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        ("narrows ", "jobs"),
-        ("narrows jobs ", "rotate-secret"),
-        ("narrows runs list --status d", "dead_letter"),
-        ("narrows deliveries list --status ", "delivered"),
-        ("narrows jobs update x --unset ", "max-concurrency"),
-    ],
-)
-def test_the_shell_completes(shell: Shell, typed: str, offered: str) -> None:
-    words = typed.split(" ")
-    done = shell.run(_NARROWS_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1))
-    assert offered in done.stdout.split()

@@ -44,7 +44,7 @@ class InOrder(TyperGroup):
 app = typer.Typer(
     name="narrows",
     cls=InOrder,
-    help="Durable waits. `narrows dev` starts a server, `narrows events wait KEY` waits.",
+    help="Durable waits. `narrows dev` starts a server, `narrows events wait KEY` waits, `narrows jobs trigger JOB --wait` runs.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
