@@ -18,7 +18,7 @@ from narrows.operations.access import CreateProject
 from narrows.operations.base import DEV
 from narrows.operations.deliveries import RetryDelivery
 from narrows.operations.reads.deliveries import ListDeliveries
-from narrows.outgoing.caller import Answer
+from narrows.outgoing.answers import Answer
 from narrows.testing import ManualClock
 from tests.storage.kit import PROJECT, Bench, SqliteBackend, opened
 

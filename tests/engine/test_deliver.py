@@ -18,7 +18,7 @@ from narrows.errors import Unavailable
 from narrows.operations.base import DEV
 from narrows.operations.deliveries import FinishDeliveries
 from narrows.operations.triggers import ExtendTrigger
-from narrows.outgoing.caller import Answer
+from narrows.outgoing.answers import Answer
 from narrows.testing import settle
 from tests.engine.deliver_kit import SECOND, URL, plain_sign, running
 from tests.storage.kit import PROJECT, Bench

@@ -13,7 +13,7 @@ from narrows.errors import StorageError
 from narrows.keyring import KEY_BYTES, Keyring, signing_secrets
 from narrows.operations.dispatch import DispatchResult
 from narrows.operations.reads.luggage import Luggage
-from narrows.outgoing.caller import Answer
+from narrows.outgoing.answers import Answer
 from narrows.testing import ManualClock
 from narrows.wire import signatures
 from narrows.wire.payloads import compact

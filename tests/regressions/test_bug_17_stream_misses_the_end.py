@@ -19,7 +19,8 @@ from tests.api.harness import opened
 
 
 async def _stream(client: Any, path: str) -> str:
-    return (await asyncio.wait_for(client("GET", path), 4)).body.decode()
+    body: bytes = (await asyncio.wait_for(client("GET", path), 4)).body
+    return body.decode()
 
 
 @pytest.mark.parametrize("after", [GetTrigger, GetTriggerById])

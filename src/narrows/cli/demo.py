@@ -11,9 +11,6 @@ from pathlib import Path
 import typer
 
 from narrows.cli import output
-from narrows.cli.demo_run import RunStory
-from narrows.cli.demo_shell import ShellStory
-from narrows.cli.demo_stage import Stage
 from narrows.cli.exits import Exit
 from narrows.cli.session import Outcome, finish
 
@@ -28,6 +25,10 @@ def demo() -> None:
 
 
 async def _demo() -> Outcome:
+    from narrows.cli.demo_run import RunStory  # noqa: PLC0415 - no other command needs the stories
+    from narrows.cli.demo_shell import ShellStory  # noqa: PLC0415 - see above
+    from narrows.cli.demo_stage import Stage  # noqa: PLC0415 - see above
+
     with tempfile.TemporaryDirectory(prefix="narrows-demo-") as folder:
         stage = Stage(Path(folder))
         try:

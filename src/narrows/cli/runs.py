@@ -17,6 +17,7 @@ from narrows.cli.events import AllOption, LimitOption, print_pages
 from narrows.cli.exits import Exit
 from narrows.cli.session import Outcome, Session, command
 from narrows.client import calls
+from narrows.client.call import Call
 from narrows.client.run_waiting import LIVE
 from narrows.wire.run_messages import Run, RunEvent
 
@@ -103,7 +104,7 @@ async def watch(
         return await follow_to_end(session, run_id)
     await _print_lines(session, timeline.Timeline(session, run_id).follow(), timeline.as_text)
     session.after_interrupt.clear()
-    return tell_outcome(await session.client.get_run(run_id))
+    return tell_outcome(await session.client.perform(timeline.Patient(calls.get_run(run_id))))
 
 
 @command(app, "logs")
@@ -205,8 +206,8 @@ async def follow_to_end(session: Session, run: str | Run, *, quiet: bool = False
     session.after_interrupt.clear()
     if ended.status == "completed":
         # The client has decoded the result; what is printed is the text as it came.
-        reply = await session.fetch(calls.get_run(ended.id))
-        result = msgspec.json.decode(reply, type=_Result).result
+        call: Call[_Result] = Call(method="GET", path=calls.get_run(ended.id).path, reply=_Result)
+        result = (await session.client.perform(timeline.Patient(call))).result
         if isinstance(result, msgspec.Raw):
             output.write_line(bytes(result))
     return tell_outcome(ended, quiet=quiet)

@@ -21,7 +21,8 @@ from narrows.operations.reads.luggage import Luggage
 if TYPE_CHECKING:
     from narrows.clock import Clock
     from narrows.keyring import Keyring
-    from narrows.outgoing.caller import Answer, Caller
+    from narrows.outgoing.answers import Answer
+    from narrows.outgoing.caller import Caller
 
 #: More of an answer is not read.
 MOST_ANSWER_BYTES: Final = 1 << 20

@@ -43,8 +43,7 @@ def open(  # noqa: A001 - the same verb everywhere: route, method, command
     `timeout_secs`: 0 (no time-out) to 31,536,000 seconds. `request_payload`: any JSON value, for whoever
     answers. `expected_schema`: a JSON Schema that payloads must fit. `notify_url` is told, signed, when the
     wait is opened and settled. `callback_url` True gives a secret address for providers in
-    `trigger.callback_url`. `if_waiting` "join" returns the trigger that waits
-    under the key already.
+    `trigger.callback_url`. `if_waiting` "join" returns the trigger that waits under the key already.
 
     Raises Conflict if the key is waiting (and `if_waiting` is "refuse"), InvalidRequest.
 
