@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from narrows.cli.exits import Exit
+from narrows.cli.main import app
 from tests.cli.conftest import Shell
 
 
 @pytest.mark.parametrize("group", ["jobs", "runs", "deliveries"])
-def test_every_command_has_a_help_that_says_what_it_does(shell: Shell, group: str) -> None:
-    listed = shell.run(group, "--help").stdout
-    for line in listed.partition("Commands")[2].splitlines():
-        if line.startswith("│ ") and line[2] != " ":
-            done = shell.run(group, line.split()[1], "--help")
-            assert done.returncode == 0
-            assert "Usage" in done.stdout
+def test_every_command_and_option_says_what_it_is_for(group: str) -> None:
+    for name, command in get_command(app).commands[group].commands.items():  # type: ignore[attr-defined]
+        assert command.help, name
+        assert [each.name for each in command.params if not each.help] == [], name
 
 
-def test_the_help_of_wait_names_its_exit_codes(shell: Shell) -> None:
-    for command in (("jobs", "trigger"), ("runs", "watch")):
-        text = shell.run(*command, "--help").stdout
-        for code in (Exit.FAILED, Exit.DEAD_LETTER, Exit.TIMED_OUT, Exit.CANCELED):
-            assert f"{int(code)}: " in text
+@pytest.mark.parametrize(("group", "name"), [("jobs", "trigger"), ("runs", "watch")])
+def test_the_help_of_what_follows_names_its_exit_codes_and_an_example(group: str, name: str) -> None:
+    done = CliRunner().invoke(app, [group, name, "--help"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    for code in (Exit.FAILED, Exit.DEAD_LETTER, Exit.TIMED_OUT, Exit.CANCELED):
+        assert f"{int(code)}: " in done.output
+    assert f"Example: `narrows {group} {name} " in done.output
 
 
 @pytest.mark.parametrize(

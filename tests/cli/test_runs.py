@@ -10,8 +10,8 @@ import socket
 from collections.abc import Iterator
 
 from narrows.cli.exits import Exit
-from narrows.client import Client
-from tests.cli.conftest import Server, Shell, read_until
+from narrows.client import Client, RunClient
+from tests.cli.conftest import Server, Shell, read_until, start_dev
 from tests.cli.runs import first_run, found, make_job, start_run, until_status
 
 
@@ -72,6 +72,25 @@ def test_watch_follows_the_timeline_to_its_end(online: Shell, endpoint: str) -> 
     table = online.run("runs", "watch", run_id, "-o", "table").stdout
     assert len(table.splitlines()) == len(kinds)
     assert online.run("runs", "watch", run_id, "--result").stdout == "7\n"
+
+
+def test_watch_lives_through_a_killed_server(shell: Shell) -> None:
+    running = start_dev(shell, shell.folder / "data")
+    shell.variables["NARROWS_URL"] = running.url
+    slug = make_job(shell)
+    run_id = start_run(shell, slug)
+    watching = shell.start("runs", "watch", run_id)
+    read_until(watching.stdout, "run.created")
+    running.process.kill()
+    running.process.communicate()
+    again = start_dev(shell, shell.folder / "data", int(running.url.rpartition(":")[2]))
+    with Client(again.url) as client:
+        (claimed,) = client.claim_runs([slug]).runs
+        RunClient(client, run_id=run_id, run_token=claimed.run_token).complete()
+    rest, _ = watching.communicate(timeout=60)
+    assert [json.loads(line)["kind"] for line in rest.splitlines()] == ["run.dispatched", "run.completed"]
+    assert watching.returncode == 0
+    assert again.stop() == 0
 
 
 def test_ctrl_c_of_watch_leaves_the_run_alone(online: Shell) -> None:
