@@ -148,6 +148,8 @@ async def _with_fault_at(folder: Path, kind: str, n: int) -> dict[str, Any]:
         seen["hit"] = count >= n
         seen["reads"] = len(await bench.listed())
         armed = False
+        while seen["unknown"] and not fatal:
+            await asyncio.sleep(0)  # whoever asked is answered a moment before the process is told to end
         if not fatal:
             await bench.open("healed", 0)
             await bench.send("healed", "1")
