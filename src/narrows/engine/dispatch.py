@@ -17,7 +17,7 @@ from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.push_jobs import PushJobs
 from narrows.engine.queues import Deal, Places
 from narrows.operations.base import ENGINE
-from narrows.operations.dispatch import Claim, ClaimRuns
+from narrows.operations.dispatch import MAX_CLAIMED, Claim, ClaimRuns
 from narrows.operations.reads.jobs import JobsById, QueuedJobs
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class DispatchRole(Role):
         for deal, outcome in zip(deals, outcomes, strict=True):
             runs: tuple[Run, ...] = outcome if isinstance(outcome, tuple) else ()
             self._return(deal, deal.places - len(runs))
-            if len(runs) < deal.places:
+            if len(runs) < min(deal.places, MAX_CLAIMED):
                 self._jobs.found_empty(deal.key)
             for run in runs:
                 self._start(run, deal)

@@ -28,7 +28,8 @@ class PushJobs:
     def __init__(self) -> None:
         self.queues = JobQueues()
         self._pushed: dict[Key, Job] = {}
-        self._others: set[Key] = set()
+        # Those that are not ours to dispatch: as which version they are known.
+        self._others: dict[Key, int] = {}
         self._unknown: set[Key] = set()
         self._news: set[Key] = set()
 
@@ -65,16 +66,15 @@ class PushJobs:
                 if (job := found.get(key)) is not None:
                     self._learn(job)
                 else:
-                    self._others.add(key)
+                    self._others[key] = 0
                 self._queue(key)
 
     def learn_queued(self, jobs: Iterable[Job]) -> None:
-        """Jobs that had queued runs a moment ago."""
+        """Jobs that had queued runs a moment ago. What they were changed to is learned from it too, should
+        the news of that have been lost."""
         for job in jobs:
-            key = (job.project_id, job.id)
-            if key not in self._pushed and key not in self._others:
-                self._learn(job)
-            self._queue(key)
+            self._learn(job)
+            self._queue((job.project_id, job.id))
 
     def begin_claim(self) -> None:
         self._news.clear()
@@ -86,15 +86,21 @@ class PushJobs:
 
     def _learn(self, job: Job) -> None:
         key = (job.project_id, job.id)
+        if job.version < self._known_version(key):
+            return  # it was read before a commit that has been heard
         self._unknown.discard(key)
         if job.endpoint_url is None or job.deleted_at is not None:
             self._pushed.pop(key, None)
             self.queues.discard(key)
-            self._others.add(key)
+            self._others[key] = job.version
         else:
-            self._others.discard(key)
+            self._others.pop(key, None)
             self._pushed[key] = job
         self._forget_some()
+
+    def _known_version(self, key: Key) -> int:
+        job = self._pushed.get(key)
+        return self._others.get(key, 0) if job is None else job.version
 
     def _queue(self, key: Key) -> bool:
         """Note that a job may have queued runs. Whether that is our affair, as far as is known."""
