@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from tests.simulation.bugs import BUGS
+from tests.simulation.run_bugs import BUGS
 from tests.simulation.world import World
 
 
@@ -31,14 +31,15 @@ def run_seed(seed: int) -> World:
     return world
 
 
-def campaign(base: int, count: int) -> dict[str, int]:
+def campaign(base: int, count: int, step: int = 1) -> dict[str, int]:
     """Run `count` seeds from `base` on; returns what they added up to."""
-    total = {"seeds": 0, "crashes": 0, "commits": 0}
-    for seed in range(base, base + count):
+    total = {"seeds": 0, "crashes": 0, "commits": 0, "runs": 0}
+    for seed in range(base, base + count * step, step):
         world = run_seed(seed)
         total["seeds"] += 1
         total["crashes"] += world.crashes
         total["commits"] += world.commits
+        total["runs"] += len(world.model.runs)
     return total
 
 

@@ -190,10 +190,13 @@ def time_out_overwrites(planting: Planting) -> None:
             received_at=None, response_payload=None, response_payload_id=None
         )
 
+    def time_out_overdue(self: Transaction, entropy: int) -> None:
+        for trigger in tuple(self._records[Trigger].values()):
+            if trigger.status in open_to_it and trigger.expires_at <= self.wall:
+                self.advance(*rules.come_due(trigger, self.now), ENGINE.label, entropy)
+
     planting.replace(rules, "time_out", wipe)
-    planting.replace(
-        rules, "is_overdue", lambda trigger, wall: trigger.status in open_to_it and trigger.expires_at <= wall
-    )
+    planting.replace(Transaction, "time_out_overdue", time_out_overdue)
 
 
 @bug

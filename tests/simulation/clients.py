@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 PROJECTS = ("north", "south")
-#: Under the last one a workflow run waits from the start.
-KEYS = ("a", "a/1", "a/2", "a_1", "a%", "b", "needed")
+#: Under this one a workflow run waits from the start.
+NEEDED = "needed"
+KEYS = ("a", "a/1", "a/2", "a_1", "a%", "b", NEEDED)
+#: Under these none but runs wait: a group of them finds them free.
+KEYS_OF_RUNS = ("a/3", "a/4", "b/1")
 PREFIXES = ("a", "a/", "a_", "a%", "", "b")
 LONG = '"' + "x" * 1100 + '"'
 PAYLOADS = (None, "null", "1", "1.0", "2", '{"x":1,"y":2}', '{"y":2,"x":1}', "[]", LONG, "true")
 TIMEOUTS = (0, 1, 1, 2, 5, 20, 90)
+STROKE_SECS = 0.5
 #: Request -> weight.
 MIX = {
     "open": 30, "send": 22, "send_by_id": 12, "repeat": 8, "batch": 5, "prefix": 7, "cancel": 6,
@@ -62,13 +66,10 @@ class Watcher:
 class Client:
     """One client with its own stream of chance."""
 
-    mix = MIX
-
-    def __init__(self, world: World, number: int, rng: random.Random, operations: int) -> None:
+    def __init__(self, world: World, number: int, rng: random.Random) -> None:
         self.world = world
         self.number = number
         self.rng = rng
-        self._operations = operations
         self._asked = 0
         self._known: list[tuple[str, str]] = []
         self._held: list[tuple[str, str]] = []
@@ -77,11 +78,28 @@ class Client:
         self._watchers: list[Watcher] = []
 
     async def run(self) -> None:
-        for _ in range(self._operations):
-            if self.rng.random() < 0.5:
-                await asyncio.sleep(self.rng.choice((0.0003, 0.002, 0.4, 3.0)) * self.rng.random())
-            (what,) = self.rng.choices(list(self.mix), list(self.mix.values()))
+        mix = self.world.character.mix
+        for _ in range(self.world.character.requests):
+            await self._pause()
+            (what,) = self.rng.choices(list(mix), list(mix.values()))
             await getattr(self, f"_{what}")()
+
+    async def _pause(self) -> None:
+        if self.rng.random() < self.world.character.strikes:
+            await self._stroke()
+        elif self.rng.random() < 0.5:
+            await asyncio.sleep(self.rng.choice((0.0003, 0.002, 0.4, 3.0)) * self.rng.random())
+
+    async def _stroke(self) -> None:
+        """Who waits for the next stroke of the clock goes on together with others, so that what they ask
+        shares a commit."""
+        await asyncio.sleep(STROKE_SECS - self.world.clock.monotonic() % STROKE_SECS)
+
+    def _key(self) -> str:
+        return self.rng.choice(self.world.character.keys)
+
+    def _project(self) -> str:
+        return self.rng.choice(self.world.character.projects)
 
     def hear_of(self, project_id: str, trigger_id: str) -> None:
         """Somebody else's wait, which this client then sends to, cancels and extends."""
@@ -98,7 +116,7 @@ class Client:
         return self.rng.getrandbits(64)
 
     def _common(self) -> dict[str, Any]:
-        return {"actor": self._actor(), "project_id": self.rng.choice(PROJECTS), "entropy": self._entropy()}
+        return {"actor": self._actor(), "project_id": self._project(), "entropy": self._entropy()}
 
     async def _ask(
         self, request: Callable[[Any], Coroutine[Any, Any, Any]], *, again: bool, label: str = ""
@@ -158,7 +176,7 @@ class Client:
         token = f"token:{self.number}.{self._asked}" if rng.random() < 0.15 else None
         operation = OpenTrigger(
             **self._common(),
-            event_key=rng.choice(KEYS),
+            event_key=self._key(),
             timeout_secs=rng.choice(TIMEOUTS),
             request_payload=rng.choice((None, None, "1", LONG)),
             tags='{"team":"x"}' if rng.random() < 0.1 else None,
@@ -179,7 +197,7 @@ class Client:
         operation = SendEvent(
             **self._common(),
             payload=rng.choice(PAYLOADS),
-            event_key=rng.choice(KEYS),
+            event_key=self._key(),
             hold_secs=rng.choice((None, None, 3, 600)),
             event_id=rng.choice((None, None, None, "e1", "e2")),
         )
@@ -233,19 +251,22 @@ class Client:
         rng = self.rng
         events = tuple(
             BatchEvent(
-                rng.choice(KEYS), rng.choice(PAYLOADS), rng.choice((None, 5)), rng.choice((None, None, "e3"))
+                self._key(), rng.choice(PAYLOADS), rng.choice((None, 5)), rng.choice((None, None, "e3"))
             )
             for _ in range(rng.randrange(2, 5))
         )
         await self._perform(SendBatch(**self._common(), events=events))
 
     async def _prefix(self) -> None:
+        await self._send_prefix(self._project(), self.rng.choice(PREFIXES))
+
+    async def _send_prefix(self, project_id: str, prefix: str) -> None:
         rng, model = self.rng, self.world.model
-        common = self._common()
+        common = {**self._common(), "project_id": project_id}
         payload = f'{{"prefix":"{common["actor"].label}"}}'
         key = f"prefix:{common['actor'].label}" if rng.random() < 0.5 else None
         request = SendPrefix(
-            **common, prefix=rng.choice(PREFIXES), payload=payload, dry_run=rng.random() < 0.1,
+            **common, prefix=prefix, payload=payload, dry_run=rng.random() < 0.1,
             scope_hash=key, body_hash=key,
         )  # fmt: skip
         waited = [
@@ -274,7 +295,7 @@ class Client:
                 raise Violation(f"{request} has passed over {wait}")
 
     async def _cancel(self) -> None:
-        operation = CancelTrigger(**self._common(), event_key=self.rng.choice(KEYS))
+        operation = CancelTrigger(**self._common(), event_key=self._key())
         await self._perform(operation)
 
     async def _extend(self) -> None:
@@ -288,7 +309,7 @@ class Client:
     async def _purge(self) -> None:
         request = Purge(
             actor=self._actor(),
-            project_id=self.rng.choice(PROJECTS),
+            project_id=self._project(),
             older_than_days=self.rng.choice((1, 1, 3)),
             dry_run=self.rng.random() < 0.2,
             entropy=self._entropy(),

@@ -27,7 +27,7 @@ from narrows.operations.run_plane import (
     WaitForEvents,
     WaitOutcome,
 )
-from tests.simulation.clients import KEYS, LONG, PAYLOADS, TIMEOUTS, Client
+from tests.simulation.clients import KEYS_OF_RUNS, LONG, NEEDED, PAYLOADS, TIMEOUTS, Client
 from tests.simulation.values import INTEGER_SCHEMA, OBJECT_SCHEMA, Violation, same_json
 
 #: What a handler does in the end -> weight.
@@ -47,17 +47,23 @@ class Handler(Client):
         if self.world.calm or dispatch >= MOST_DISPATCHES:
             what = "complete"
         else:
+            if dispatch > 1 and rng.random() < 0.2:
+                await self._the_one_before({**common, "dispatch": dispatch - 1})
             for _ in range(rng.choice((0, 0, 1, 1, 2))):
                 await self._note(common)
             (what,) = rng.choices(list(ENDS), list(ENDS.values()))
             if rng.random() < 0.12:
                 await asyncio.sleep(rng.choice((3.0, 12.0, 70.0)))  # perhaps beyond the lease
+            elif rng.random() < 0.3:
+                await self._pause()
         if what == "vanish":
             return what
         operation = getattr(self, f"_{what}")(common)
         outcome = await self._perform(operation, again=self.world.calm or rng.random() < 0.8)
         if isinstance(outcome, WaitOutcome):
             self._tell_of(project_id, outcome)
+            if rng.random() < 0.45 and not self.world.calm:
+                await self.send_to_own_wait(project_id, run_id)
         await self._go_on_after(operation, common)
         refused = isinstance(outcome, Refusal) or outcome is None
         return "vanish" if refused else what
@@ -76,11 +82,17 @@ class Handler(Client):
         if rng.random() < 0.25:
             await self._perform(operation)
         if rng.random() < 0.15:
-            await self._perform(
-                getattr(self, rng.choice(("_complete", "_wait", "_fail", "_release")))(common)
-            )
+            await self._end_somehow(common)
         if rng.random() < 0.15:
             await self._note(common)
+
+    async def _the_one_before(self, common: dict[str, Any]) -> None:
+        """Who executed the run before is still there, and has not heard that it is no longer his."""
+        await (self._note(common) if self.rng.random() < 0.7 else self._end_somehow(common))
+
+    async def _end_somehow(self, common: dict[str, Any]) -> None:
+        end = self.rng.choice((self._complete, self._wait, self._fail, self._release))
+        await self._perform(end(common))
 
     async def _note(self, common: dict[str, Any]) -> None:
         rng, both = self.rng, {**common, "entropy": self._entropy()}
@@ -117,7 +129,9 @@ class Handler(Client):
 
     def _wait(self, common: dict[str, Any]) -> WaitForEvents:
         rng = self.rng
-        keys = rng.sample(KEYS[:-1], rng.choice((1, 1, 1, 2, 2, 3, 6)))
+        of_all = [key for key in self.world.character.keys if key != NEEDED]
+        some = rng.choice((of_all, KEYS_OF_RUNS, [*of_all, *KEYS_OF_RUNS]))
+        keys = rng.sample(some, min(rng.choice((1, 1, 1, 2, 2, 3, 6)), len(some)))
         if rng.random() < 0.03:
             keys.append(keys[0])
         return WaitForEvents(
@@ -161,13 +175,16 @@ class Handler(Client):
                 raise Violation(f"the checkpoint of {run} does not show {wait}")
 
     async def send_to_own_wait(self, project_id: str, run_id: str) -> None:
-        """The event comes while the handler has not even answered the request that dispatched it."""
+        """The event comes at once: perhaps the handler has not yet answered the request that dispatched it."""
         run = self.world.model.runs.get(run_id)
         if run is None or run.group is None or not run.group.waits:
             return
-        trigger_id = self.rng.choice(run.group.waits).id
+        wait = self.rng.choice(run.group.waits)
+        if self.rng.random() < 0.5:
+            await self._send_prefix(project_id, wait.event_key[:1])
+            return
         operation = SendEvent(
             actor=self._actor(), project_id=project_id, entropy=self._entropy(),
-            payload=self.rng.choice(PAYLOADS), trigger_id=trigger_id,
+            payload=self.rng.choice(PAYLOADS), trigger_id=wait.id,
         )  # fmt: skip
         await self._perform(operation)

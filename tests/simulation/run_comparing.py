@@ -5,6 +5,7 @@ it is allowed."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -74,9 +75,9 @@ def _compare_group(model: Model, run: ModelRun, trigger_ids: str | None) -> None
 
 
 def _compare_counters(model: Model, found: dict[str, Any]) -> None:
+    there_are = Counter((run.job.id, run.status) for run in model.runs.values())
     for job in model.jobs.values():
-        runs = [run for run in model.runs.values() if run.job is job]
-        counts = tuple(sum(run.status == status for run in runs) for status in STATUSES)
+        counts = tuple(there_are[job.id, status] for status in STATUSES)
         if found.get(job.id, (0,) * len(STATUSES)) != counts:
             raise Violation(f"the counters of {job} say {found.get(job.id)}, and there are {counts}")
         if job.max_concurrency is not None and counts[STATUSES.index("executing")] > job.max_concurrency:

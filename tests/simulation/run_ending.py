@@ -17,7 +17,7 @@ LONGEST_END_US = 900 * SECOND_US
 #: From then on every endpoint and worker is idle again, and takes up at once what is queued.
 IDLE_AFTER_US = 100 * SECOND_US
 PUSHED_WITHIN_US = SECOND_US
-FETCHED_WITHIN_US = 6 * SECOND_US
+FETCHED_WITHIN_US = SECOND_US
 
 _ENDS = {
     "run.completed": "completed",

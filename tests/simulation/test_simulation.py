@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.__main__ import campaign, main, run_seed
-from tests.simulation.bugs import BUGS
+from tests.simulation.character import EVERY_SEED_WITH_RUNS
+from tests.simulation.run_bugs import BUGS, OF_RUNS
 from tests.simulation.values import Violation
 
 CHUNKS = 10
 SEEDS_A_CHUNK = 120
-#: A planted bug is found within so many seeds; most are within ten.
-SEEDS_A_BUG = 150
+#: A planted bug is found within so many seeds that could; most are within ten.
+SEEDS_A_BUG = 300
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -21,6 +22,7 @@ def test_fresh_seeds_break_no_promise(chunk: int, simulation_base_seed: int) -> 
     # A simulation in which nothing happens would prove nothing.
     assert total["crashes"] > SEEDS_A_CHUNK / 2
     assert total["commits"] > SEEDS_A_CHUNK * 20
+    assert total["runs"] > SEEDS_A_CHUNK
 
 
 def test_the_same_seed_twice_gives_the_same_facts() -> None:
@@ -33,8 +35,9 @@ def test_the_same_seed_twice_gives_the_same_facts() -> None:
 
 @pytest.mark.parametrize("name", sorted(BUGS))
 def test_a_planted_bug_is_found(name: str) -> None:
+    step = EVERY_SEED_WITH_RUNS if name in OF_RUNS else 1
     with BUGS[name](), pytest.raises(Violation) as found:
-        campaign(0, SEEDS_A_BUG)
+        campaign(0, SEEDS_A_BUG, step)
     assert any("replay: python -m tests.simulation --seed" in note for note in found.value.__notes__)
 
 

@@ -11,7 +11,7 @@ from narrows.errors import Refusal
 from narrows.operations.base import Actor
 from narrows.operations.dispatch import Claim
 from narrows.outgoing.answers import Answer
-from tests.simulation.clients import PAYLOADS, PROJECTS
+from tests.simulation.clients import PAYLOADS
 from tests.simulation.handlers import Handler
 from tests.simulation.values import Violation, same_json
 
@@ -28,12 +28,13 @@ class Worker(Handler):
 
     async def run(self) -> None:
         await self.world.up.wait()
+        projects = self.world.character.projects
         while True:
-            project_id = self.rng.choice(PROJECTS)
-            for run in await self._claim(project_id) or ():
+            claimed = await self._claim(projects[self.number % len(projects)])
+            for run in claimed or ():
                 await self._execute_claimed(run)
-            if not self.world.calm and self.rng.random() < 0.3:
-                await asyncio.sleep(self.rng.random())
+            if not self.world.calm:
+                await (self._stroke() if self.rng.random() < 0.5 else self._pause())
 
     async def _claim(self, project_id: str) -> Any:
         rng, jobs = self.rng, self.world.model.jobs.values()
@@ -45,7 +46,7 @@ class Worker(Handler):
             rng.choice((2, 5, 20, 60)) * 1_000_000,
             Actor(f"worker:{self.number}"),
         )
-        wait_secs = rng.choice((0, 1.0, 4.0))
+        wait_secs = 30.0 if self.world.calm else rng.choice((0, 1.0, 4.0))
         found = await self._ask(lambda service: service.claims.claim(claim, wait_secs), again=False)
         return () if isinstance(found, Refusal) else found
 
@@ -59,7 +60,7 @@ class Endpoints(Handler):
     """All endpoints, as `Caller` reaches them. What they do goes on when the server that called dies."""
 
     def __init__(self, world: World, number: int, rng: Any) -> None:
-        super().__init__(world, number, rng, 0)
+        super().__init__(world, number, rng)
 
     async def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_secs: float, max_answer_bytes: int
@@ -95,9 +96,7 @@ class Endpoints(Handler):
     async def _handle(self, project_id: str, run_id: str, dispatch: int) -> None:
         """The handler asks to wait, or whatever, and then the request is answered by 2xx: at once, when the
         event has come already, or much later."""
-        what = await self.execute(project_id, run_id, dispatch)
-        if what == "wait" and self.rng.random() < 0.4:
-            await self.send_to_own_wait(project_id, run_id)
+        await self.execute(project_id, run_id, dispatch)
         if self.rng.random() < 0.3 and not self.world.calm:
             await asyncio.sleep(self.rng.choice((0.1, 2.0, 15.0)))
 

@@ -20,6 +20,7 @@ from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.operations.jobs import CreateJob
 from narrows.storage.writer import Result, Ticket
+from tests.simulation.character import character_of
 from tests.simulation.clients import PROJECTS, Client
 from tests.simulation.comparing import compare
 from tests.simulation.ending import LATE_AFTER_START_US, LATE_US, check_the_end, verify_store
@@ -34,8 +35,6 @@ from tests.simulation.workers import Endpoints, Worker
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
-CLIENTS = 3
-WORKERS = 2
 DUMP_TRIGGERS = """
     select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
       then response_payload else (select body from payloads as p
@@ -110,10 +109,10 @@ def silence(fail: Callable[[BaseException], None]) -> Iterator[None]:
 class World:
     """Everything of one seed."""
 
-    def __init__(self, seed: int, operations: int = 14) -> None:
+    def __init__(self, seed: int) -> None:
         self.seed = seed
-        #: Every other seed has runs, with what clients do beside them; the others have clients alone.
-        self.has_runs = seed % 2 == 0
+        self.character = character_of(seed)
+        self.has_runs = self.character.has_runs
         # One stream of chance each: a change in one place does not turn everything else over.
         self.loop = VirtualLoop(random.Random(f"{seed} loop"))
         self.clock = VirtualClock(self.loop, random.Random(f"{seed} bytes"))
@@ -130,12 +129,12 @@ class World:
         self.faults = Faults(self.loop)
         client = Starter if self.has_runs else Client
         self.clients = [
-            client(self, number, random.Random(f"{seed} client {number}"), operations)
-            for number in range(CLIENTS)
+            client(self, number, random.Random(f"{seed} client {number}"))
+            for number in range(self.character.clients)
         ]
         self.workers = [
-            Worker(self, 10 + number, random.Random(f"{seed} worker {number}"), 0)
-            for number in range(WORKERS if self.has_runs else 0)
+            Worker(self, 10 + number, random.Random(f"{seed} worker {number}"))
+            for number in range(self.character.workers * len(self.character.projects))
         ]
         self.endpoints = Endpoints(self, 20, random.Random(f"{seed} endpoints"))
         self._main: asyncio.Task[Any] | None = None
@@ -191,19 +190,20 @@ class World:
 
     async def _open_projects(self) -> None:
         self.faults.enabled = False
+        perform = self.require_server().service.perform
         for project_id in PROJECTS:
-            entropy = self.rng.getrandbits(64)
-            await self.require_server().service.perform(
-                CreateProject(actor=HOST, id=project_id, entropy=entropy)
-            )
+            await perform(CreateProject(actor=HOST, id=project_id, entropy=self.rng.getrandbits(64)))
             self._plant_needed(project_id)
-            for slug, fields in JOBS.items() if self.has_runs else ():
-                await self.require_server().service.perform(
-                    CreateJob(
-                        actor=HOST, project_id=project_id, entropy=self.rng.getrandbits(64), slug=slug,
-                        signing_secrets="[]", **fields,
-                    )
-                )  # fmt: skip
+        jobs = JOBS.items() if self.has_runs else ()
+        creations = [
+            CreateJob(
+                actor=HOST, project_id=project_id, entropy=self.rng.getrandbits(64), slug=slug,
+                signing_secrets="[]", **fields,
+            )
+            for project_id in PROJECTS
+            for slug, fields in jobs
+        ]  # fmt: skip
+        await asyncio.gather(*map(perform, creations))
         self.faults.enabled = True
 
     def _plant_needed(self, project_id: str) -> None:
