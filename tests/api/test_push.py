@@ -291,7 +291,7 @@ async def test_an_answer_without_end_is_given_up_and_tried_again(
         await make_job(client, endpoint_url=endless.url())
         run = await first_outcome(client)
         assert (run["status"], "more than 1,048,576 bytes" in run["error"]) == ("delayed", True)
-        await endless.gone.wait()
+        await client.until(endless.gone.is_set)
         assert endless.sent_bytes < 40 * MIB
 
 
@@ -328,7 +328,7 @@ async def test_canceling_a_run_that_is_being_called_breaks_its_request_off(tmp_p
         run_id = (await start(client))["id"]
         await client.until(lambda: listening.requests)
         assert (await client("DELETE", f"/v1/runs/{run_id}")).json["status"] == "canceled"
-        await listening.gone.wait()
+        await client.until(listening.gone.is_set)
         assert await client.kinds(run_id) == ["created", "dispatched", "canceled"]
 
 
