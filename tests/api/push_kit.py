@@ -37,8 +37,15 @@ class Life(Client):
 
     def __init__(self, api: Any, engine: Engine, clock: Clock) -> None:
         super().__init__(api)
-        self.engine, self.clock = engine, clock
+        self.engine, self.clock, self.killed = engine, clock, False
         (self.role,) = (role for role in engine.roles if isinstance(role, DispatchRole))
+
+    def kill(self) -> None:
+        """End the engine as SIGKILL would: nothing is given back, nothing more is written down."""
+        self.killed = True
+        for task in (*self.engine._tasks, *(each.task for each in self.role.in_flight._all)):
+            if task is not None:
+                task.cancel()
 
     async def status(self, run_id: str) -> str:
         return str((await self("GET", f"/v1/runs/{run_id}")).json["status"])
@@ -102,11 +109,13 @@ async def serving(folder: Path, clock: Clock | None = None) -> AsyncIterator[Lif
         outgoing = _outgoing(config, settings, clock)
         engine = Engine(service, all_roles(service, service.unmatched, 30, outgoing))
         engine.start()
+        client = Life(create_app(service, settings), engine, clock)
         try:
-            yield Life(create_app(service, settings), engine, clock)
+            yield client
         finally:
-            await engine.drain(0)
-            await engine.stop()
+            if not client.killed:
+                await engine.drain(0)
+                await engine.stop()
             await outgoing.caller.close()
 
 

@@ -151,9 +151,10 @@ async def test_a_host_gets_at_most_50_at_once_from_all_jobs_and_projects(
     backend: Backend, tmp_path: Path
 ) -> None:
     async with life(backend, tmp_path, started=False) as it:
-        for project_id, slug in ((PROJECT, "a"), (PROJECT, "b"), ("other", "c")):
-            await it.job(project_id, slug, "slow", endpoint_url=f"http://Slow.example:80{len(slug)}/{slug}")
-            await it.trigger(project_id, slug, 40)
+        for number in range(12):
+            project_id, slug = f"p{number // 2}", f"j{number}"
+            await it.job(project_id, slug, "", endpoint_url=f"http://Slow.example:{8_000 + number}/{slug}")
+            await it.trigger(project_id, slug, 10)
         await it.job(PROJECT, "quick", "quick")
         await it.trigger(PROJECT, "quick", 5)
         it.engine.start()
@@ -161,7 +162,7 @@ async def test_a_host_gets_at_most_50_at_once_from_all_jobs_and_projects(
         await it.rest()
         slow = [run for run, _ in it.endpoints.calls if run.job_id != "quick"]
         assert len(slow) == 50
-        assert {run.job_id for run in slow} == {"a", "b", "c"}
+        assert len({run.job_id for run in slow}) == 12
         await it.answer_all(125)
 
 
@@ -201,6 +202,25 @@ async def test_a_backlog_of_5000_keeps_no_other_project_waiting(backend: Backend
         await it.called(190)
         assert Counter(run.project_id for run, _ in it.endpoints.calls) == {"big": 180, "small": 10}
         assert Counter(run.job_id for run, _ in it.endpoints.calls[:180]) == {"a": 60, "b": 60, "c": 60}
+
+
+async def test_a_backlog_at_a_host_keeps_no_other_project_of_that_host_waiting(
+    backend: Backend, tmp_path: Path
+) -> None:
+    async with life(backend, tmp_path) as it:
+        await it.job("big", "j", "shared")
+        await it.trigger("big", "j", 1_000)
+        await it.called(45)
+        await it.rest()
+        assert len(it.endpoints.calls) == 45, "a tenth of the host's places is kept for whoever comes"
+        await it.job("small", "j", "shared")
+        await it.trigger("small", "j", 10)
+        await it.called(50)
+        assert Counter(run.project_id for run, _ in it.endpoints.calls) == {"big": 45, "small": 5}
+        it.endpoints.answer(30)
+        await it.called(60)
+        await it.rest()
+        assert Counter(run.project_id for run, _ in it.endpoints.calls)["small"] == 10
 
 
 async def test_places_that_become_free_go_to_each_project_in_turn(backend: Backend, tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def test_a_busy_host_holds_up_its_own_jobs_only() -> None:
     assert shares(jobs, Places(100, 5)) == {("a", "slow"): 5, ("a", "quick"): 5}
 
 
+def test_one_project_leaves_room_at_a_host_for_the_others_that_it_serves() -> None:
+    places = Places(1_000, 50)
+    jobs = queues(("big", "1"), ("big", "2"), host="shared")
+    assert sum(shares(jobs, places).values()) == 45
+    jobs.put(("small", "1"), "shared")
+    assert shares(jobs, places) == {("small", "1"): 5}
+
+
 def test_who_was_dealt_the_last_place_comes_last_the_next_time() -> None:
     jobs = queues(*((project, "1") for project in "abc"))
     places = Places(1, 10)

@@ -3,18 +3,21 @@
 Places are dealt one by one: to each project in turn, within it to each job in turn. So ten runs of one
 project go out among the first, whatever a hundred thousand of another are. And since a long dispatch
 keeps its place, one project never gets the last of them: it may have nine times as many as are
-free, so that a tenth is there for whoever comes. A job whose host is busy is passed over.
+free, so that a tenth is there for whoever comes. The same holds of the places of each host, which
+may serve several projects; a job whose host is busy is passed over.
 Pure data: no clock, no I/O. How many runs a job has, and may have, `ClaimRuns` finds out.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from narrows.engine.due import Key
 
-#: One project may have so many times what is still free.
+_Counted = TypeVar("_Counted")
+
+#: One project may have so many times what is still free, of all places and of those of a host.
 SHARE_OF_A_PROJECT: Final = 9
 #: One dealing looks at so many jobs at most; the next goes on where it stopped.
 LOOKS: Final = 2_000
@@ -29,6 +32,7 @@ class Places:
         self._taken = 0
         self._of_project: Counter[str] = Counter()
         self._of_host: Counter[str] = Counter()
+        self._of_project_at_host: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
         return self._taken
@@ -40,20 +44,27 @@ class Places:
     def project_has_room(self, project_id: str) -> bool:
         return self._of_project[project_id] < SHARE_OF_A_PROJECT * self.free
 
-    def host_has_room(self, host: str) -> bool:
-        return self._of_host[host] < self._limit_of_a_host
+    def host_has_room(self, project_id: str, host: str) -> bool:
+        free = self._limit_of_a_host - self._of_host[host]
+        return self._of_project_at_host[project_id, host] < SHARE_OF_A_PROJECT * free
 
     def take(self, project_id: str, host: str) -> None:
         self._taken += 1
         self._of_project[project_id] += 1
         self._of_host[host] += 1
+        self._of_project_at_host[project_id, host] += 1
 
     def give_back(self, project_id: str, host: str) -> None:
         self._taken -= 1
-        for counter, name in ((self._of_project, project_id), (self._of_host, host)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        _take_one(self._of_project, project_id)
+        _take_one(self._of_host, host)
+        _take_one(self._of_project_at_host, (project_id, host))
+
+
+def _take_one(counter: Counter[_Counted], counted: _Counted) -> None:
+    counter[counted] -= 1
+    if not counter[counted]:
+        del counter[counted]
 
 
 class Deal(NamedTuple):
@@ -102,7 +113,7 @@ class JobQueues:
             for _ in range(min(len(ring), looks)):
                 job_id, host = next(iter(ring.items()))
                 ring.move_to_end(job_id)
-                if places.host_has_room(host):
+                if places.host_has_room(project_id, host):
                     places.take(project_id, host)
                     dealt[(project_id, job_id), host] += 1
                     in_vain = 0
