@@ -171,6 +171,25 @@ async def test_a_host_without_room_is_looked_at_again_soon(tmp_path: Path) -> No
         assert (await run.only()).status == "delivered"
 
 
+async def test_whatever_waits_for_a_busy_host_hides_nobody_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "PAGE", 7)
+    monkeypatch.setattr(deliver, "MOST_LOOKED_AT", 60)
+    async with running(tmp_path) as run:
+        run.caller.full = {f"{URL}/{number}" for number in range(200)}
+        for number in range(200):
+            await run.bench.open(f"slow{number}", 0, notify_url=f"{URL}/{number}")
+        await run.bench.open("other", 0, notify_url="https://other.example.com/hook")
+        for _ in range(5):
+            assert await run.round() == run.clock.now() + deliver.ROOM_POLL_US
+        assert [posted.url for posted in run.caller.posted] == ["https://other.example.com/hook"]
+        run.caller.full = {f"{URL}/{number}" for number in range(1, 200)}
+        for _ in range(5):
+            await run.round(secs=1)
+        assert [posted.url for posted in run.caller.posted][1:] == [f"{URL}/0"], "the first is not forgotten"
+
+
 async def test_killed_between_the_attempt_and_its_record_it_is_sent_again(tmp_path: Path) -> None:
     async with running(tmp_path) as run:
         await run.bench.open("k", 0, notify_url=URL)

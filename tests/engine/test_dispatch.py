@@ -31,6 +31,8 @@ from tests.storage.runs_kit import SECOND, PutJob, Runs
 __all__ = ["backend"]
 
 URL = "http://one.example/x"
+#: For what must come, on a machine however busy.
+PATIENCE_SECS = 30
 DONE = DispatchResult(True, "1", None, False, None)
 
 
@@ -75,11 +77,9 @@ class Life:
         self.engine = Engine(bench.service, [self.role, WakeRunsRole(bench.service, "server:now")])
 
     async def until(self, condition: Any) -> None:
-        for _ in range(20_000):
-            if condition():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it never comes to that")
+        async with asyncio.timeout(PATIENCE_SECS):
+            while not condition():
+                await asyncio.sleep(0)
 
     async def called(self, count: int) -> Call:
         await self.until(lambda: len(self.endpoints.calls) >= count)
@@ -92,12 +92,10 @@ class Life:
             await settle(20)
 
     async def is_now(self, run: Run, status: str) -> Run:
-        for _ in range(20_000):
-            found = await self.runs.get(run)
-            if found.status == status:
-                return found
-            await asyncio.sleep(0)
-        raise AssertionError(f"it never is {status}")
+        async with asyncio.timeout(PATIENCE_SECS):
+            while (found := await self.runs.get(run)).status != status:
+                await asyncio.sleep(0)
+        return found
 
 
 @contextlib.asynccontextmanager

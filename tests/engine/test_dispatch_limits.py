@@ -31,6 +31,8 @@ from tests.storage.runs_kit import PutJob
 
 __all__ = ["backend"]
 
+#: For what must come, on a machine however busy.
+PATIENCE_SECS = 30
 DONE = DispatchResult(True, "1", None, False, None)
 
 
@@ -96,11 +98,9 @@ class Life:
 
     async def called(self, count: int) -> None:
         """Return once there were so many calls."""
-        for _ in range(50_000):
-            if len(self.endpoints.calls) >= count:
-                return
-            await asyncio.sleep(0)
-        raise AssertionError(f"there were {len(self.endpoints.calls)} calls, not {count}")
+        async with asyncio.timeout(PATIENCE_SECS):
+            while len(self.endpoints.calls) < count:
+                await asyncio.sleep(0)
 
     async def rest(self) -> None:
         """Some turns, with commits in between."""
@@ -110,12 +110,10 @@ class Life:
 
     async def answer_all(self, count: int) -> None:
         """Answer whatever comes until so many have completed."""
-        for _ in range(50_000):
-            if self.role.in_flight.results["completed"] == count:
-                return
-            self.endpoints.answer(len(self.endpoints.calls))
-            await asyncio.sleep(0)
-        raise AssertionError(f"{self.role.in_flight.results} of {count}, and no more come")
+        async with asyncio.timeout(PATIENCE_SECS):
+            while self.role.in_flight.results["completed"] < count:
+                self.endpoints.answer(len(self.endpoints.calls))
+                await asyncio.sleep(0)
 
 
 @contextlib.asynccontextmanager

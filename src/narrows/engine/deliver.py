@@ -39,9 +39,10 @@ ATTEMPT_SECS: Final = 30.0
 LEASE_US: Final = 60_000_000
 #: Of an answer only the status counts: its body is not waited for.
 MOST_ANSWER_BYTES: Final = 0
-#: How far a round looks past what waits for a busy host: so many rows, in pages.
+#: How far a round looks past what waits for a busy host: so many rows, in pages. The next goes on there.
 MOST_LOOKED_AT: Final = 5_000
 PAGE: Final = 500
+START: Final = (0, "", "")
 #: What is due and waits for room at its host is looked at again after this, or when a delivery ends.
 ROOM_POLL_US: Final = 500_000
 
@@ -71,6 +72,7 @@ class DeliverRole(Role):
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Outcome]] = []
         self._busy: Counter[str] = Counter()
+        self._look_from: tuple[int, str, str] = START
         self._draining = False
 
     @property
@@ -125,12 +127,13 @@ class DeliverRole(Role):
         now = self._clock.now()
         picked: list[DueDelivery] = []
         busy = self._busy.copy()
-        later: int | None = None
-        after, looked_at, limit = (0, "", ""), 0, free + 1
+        after, looked_at, limit = self._look_from, 0, free + 1
+        later = None if after == START else now + ROOM_POLL_US
         while looked_at < MOST_LOOKED_AT:
             page = await self._service.read(DueDeliveries(after=after, until=NEVER, limit=limit))
             for due in page:
                 if due.due_at > now:
+                    self._look_from = START
                     return picked, min(due.due_at, later or due.due_at)
                 if len(picked) == free:
                     return picked, None
@@ -141,8 +144,10 @@ class DeliverRole(Role):
                 busy[host] += 1
                 picked.append(due)
             if len(page) < limit:
-                break
+                self._look_from = START
+                return picked, later
             after, looked_at, limit = page[-1][:3], looked_at + limit, PAGE
+        self._look_from = after
         return picked, later
 
     # ---- one attempt -------------------------------------------------------------------------
