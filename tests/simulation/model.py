@@ -25,6 +25,7 @@ from tests.simulation.values import (
     Violation,
     Wait,
     fits,
+    has_done_something,
     label_of,
     same_json,
 )
@@ -95,7 +96,8 @@ class WaitModel(Settling):
             raise Violation(f"{operation}: {problem}")
         if outcome.error is None:
             self.committed[id(outcome.value)] = outcome.value
-            self.done.add(label_of(operation))
+            if has_done_something(outcome.value):
+                self.done.add(label_of(operation))
 
     def expect(self, operation: Any, value: Any) -> Any:
         """What has to come out: a refusal's code in text, else the value to compare with. Whatever

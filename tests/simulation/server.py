@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import apsw
@@ -27,6 +28,8 @@ from tests.simulation.values import HELD_PER_KEY, HELD_PER_PROJECT
 from tests.simulation.virtual import START_US, VirtualClock, VirtualLoop
 
 T = TypeVar("T")
+#: Is told of operations that were executed together, and what came of them.
+Ledger = Callable[[Sequence[Ticket], Result], None]
 RETENTION_DAYS = 30
 
 
@@ -62,9 +65,23 @@ def _tables(connection: apsw.Connection) -> tuple[str, ...]:
     return tuple(name for (name,) in names)
 
 
+class LedgerWriter(Writer):
+    """The writer, with a ledger of each commit at its very moment: a batch that fails as a whole is run one
+    operation at a time, and the server may die between two of these commits."""
+
+    def __init__(self, executed: Ledger, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._executed = executed
+
+    async def _attempt(self, connection: Any, batch: Sequence[Ticket]) -> Result:
+        result = await super()._attempt(connection, batch)
+        self._executed(batch, result)
+        return result
+
+
 class InlineStore:
-    """`narrows.storage.store.Store` without threads. `committed` is told every batch with its results
-    at the moment of its commit; the clients hear of it some time later, unless the server dies first.
+    """`narrows.storage.store.Store` without threads. `executed` is told of every commit at its moment, and
+    then of what was not committed; the clients hear of it some time later, unless the server dies first.
     """
 
     def __init__(
@@ -73,7 +90,7 @@ class InlineStore:
         clock: VirtualClock,
         connection: sqlite.SqliteConnection,
         publish: Callable[[Any], None],
-        committed: Callable[[Sequence[Ticket], Sequence[Result]], None],
+        executed: Ledger,
         crash: Callable[[str], None],
         failpoint: Callable[[str], None],
     ) -> None:
@@ -82,12 +99,13 @@ class InlineStore:
         self._clock = clock
         self._connection = connection
         self._publish = publish
-        self._committed = committed
+        self._executed = executed
         self._crash = crash
         self._failpoint = failpoint
         self._turn_pending = False
         self._answers: deque[tuple[Sequence[Ticket], Sequence[Result]]] = deque()
-        self.writer = Writer(
+        self.writer = LedgerWriter(
+            executed,
             clock,
             Limits(held_per_key=HELD_PER_KEY, held_per_project=HELD_PER_PROJECT),
             last_stamp=run_now(connection.rows("last_stamp"))[0][0] or 0,
@@ -128,7 +146,7 @@ class InlineStore:
             return
         try:
             results = run_now(self.writer.execute(self._connection, batch))
-            self._committed(batch, results)
+            self._tell_of_failures(batch, results)
             self._failpoint("before the answer")
         except Crash as step:
             self._crash(str(step))
@@ -136,6 +154,13 @@ class InlineStore:
         self._answers.append((batch, results))
         self._loop.later(self._answer)
         self._plan_turn()
+
+    def _tell_of_failures(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
+        tickets = iter(batch)
+        for result in results:
+            part = list(islice(tickets, len(result.outcomes)))
+            if result.committed is None:
+                self._executed(part, result)
 
     def _answer(self) -> None:
         """As `Store._answer`: the commits in their order, each to the feed first."""
@@ -163,7 +188,7 @@ class Server:
         self,
         loop: VirtualLoop,
         clock: VirtualClock,
-        committed: Callable[[Sequence[Ticket], Sequence[Result]], None],
+        executed: Ledger,
         crash: Callable[[str], None],
         failpoint: Callable[[str], None],
         endpoints: Any,
@@ -172,7 +197,7 @@ class Server:
         connection = database()
         connection._clock = clock
         feed, buffer = Feed(), UnmatchedBuffer(capacity=20)
-        self.store = InlineStore(loop, clock, connection, feed.publish, committed, crash, failpoint)
+        self.store = InlineStore(loop, clock, connection, feed.publish, executed, crash, failpoint)
         self.service = Service(self.store, feed, clock, buffer)
         outgoing = outgoing_to(endpoints, clock)
         self.engine = Engine(self.service, all_roles(self.service, buffer, RETENTION_DAYS, outgoing))

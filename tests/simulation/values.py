@@ -56,6 +56,11 @@ def label_of(operation: Any) -> str:
     return "" if actor is None else actor.label
 
 
+def has_done_something(value: Any) -> bool:
+    """A chunk of a prefix send that settled nothing has not, nor a chunk of a purge that deleted nothing."""
+    return bool(value != 0 and getattr(value, "settled", None) != ())
+
+
 @dataclass(slots=True)
 class Wait:
     project_id: str

@@ -17,7 +17,7 @@ START_US = 1_767_225_600_000_000
 MOST_TURNS = 20_000
 
 #: How long a commit or a read may take when chance will have it.
-NEAR_SECS = 0.02
+NEAR_US = 20_000
 
 
 class Stuck(Exception):
@@ -32,7 +32,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.rng = rng
         self.elapsed_us = 0
         self.turns = 0
-        self._pending: list[Callable[[], None]] = []
+        #: Since when it is pending, and what; the oldest first.
+        self._pending: list[tuple[int, Callable[[], None]]] = []
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self.set_task_factory(self._new_task)
         self._selector = self
@@ -85,7 +86,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def later(self, event: Callable[[], None]) -> None:
         """Let `event` happen at some point from now on, among whatever else is pending."""
-        self._pending.append(event)
+        self._pending.append((self.elapsed_us, event))
 
     async def some_time(self) -> None:
         """Wait until chance picks the caller."""
@@ -100,9 +101,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.turns += 1
         if self.turns > MOST_TURNS:
             raise Stuck(f"{MOST_TURNS} turns and no end")
-        # A timer that is near may come before what is pending; nothing stays pending for long.
-        if self._pending and (timeout is None or timeout > NEAR_SECS or self.rng.random() < 0.8):
-            event = self._pending.pop(self.rng.randrange(len(self._pending)))
+        if self._pending and (self._is_pending_too_long(timeout) or self.rng.random() < 0.8):
+            _, event = self._pending.pop(self.rng.randrange(len(self._pending)))
             # A commit or a read takes a moment, but time never leaps over a timer.
             step_us = self.rng.randrange(20, 600)
             self.elapsed_us += step_us if timeout is None else min(step_us, round(timeout * 1_000_000))
@@ -111,6 +111,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.elapsed_us += max(1, round(timeout * 1_000_000))
         else:
             raise Stuck("everybody waits and nothing is pending")
+
+    def _is_pending_too_long(self, timeout: float | None) -> bool:
+        """A timer that is near may come before what is pending. But several in a row do not: no commit and
+        no read takes longer than NEAR_US for their sake."""
+        return timeout is None or self.elapsed_us + timeout * 1_000_000 > self._pending[0][0] + NEAR_US
 
 
 class VirtualClock:

@@ -278,7 +278,7 @@ class World:
         self.note("the server starts")
         if self.crashes:
             verify_store()
-        self.server = Server(self.loop, self.clock, self._committed, self._die, self.faults, self.endpoints)
+        self.server = Server(self.loop, self.clock, self._executed, self._die, self.faults, self.endpoints)
         self.lives.append((self.clock.now(), 0))
         self.up.set()
 
@@ -300,7 +300,7 @@ class World:
         for task in self.loop.tasks():
             if task not in self._mine and task is not self._main:
                 task.cancel()
-        _ = self.outside_task(self._start_again())
+        _ = self.aside(self._start_again())
 
     async def _start_again(self) -> None:
         down_us = self.rng.randrange(1_000, 3 * SECOND_US)
@@ -318,21 +318,19 @@ class World:
 
     # ---- the ledger ----
 
-    def _committed(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
-        """Called at the moment of a commit, before anybody is told."""
+    def _executed(self, batch: Sequence[Ticket], result: Result) -> None:
+        """Called at the moment of a commit, before anybody is told; or when there will be none."""
         try:
-            tickets = iter(batch)
-            for result in results:
-                for outcome in result.outcomes:
-                    ticket = next(tickets)
-                    if result.committed is None:
-                        if outcome.error is None:
-                            raise Violation(f"{ticket.operation} succeeded without a commit")
-                        continue
-                    self.note("committed", ticket.operation, "->", outcome.error or outcome.value)
-                    self.model.step(ticket.operation, outcome, result.committed.now, self.clock.now())
-            self.commits += 1
-            self.compare()
+            for ticket, outcome in zip(batch, result.outcomes, strict=True):
+                if result.committed is None:
+                    if outcome.error is None:
+                        raise Violation(f"{ticket.operation} succeeded without a commit")
+                    continue
+                self.note("committed", ticket.operation, "->", outcome.error or outcome.value)
+                self.model.step(ticket.operation, outcome, result.committed.now, self.clock.now())
+            if result.committed is not None:
+                self.commits += 1
+                self.compare()
         except Violation as problem:
             self._fail(problem)
 
