@@ -150,6 +150,19 @@ async def test_a_secret_is_given_once_and_kept_encrypted(
         assert secret.removeprefix("whsec_") not in caplog.text
 
 
+@pytest.mark.parametrize("before", ["/", "/h/", "/v1/jobs/", "/v1/runs/", "/v1/events/", "/v1/triggers/"])
+async def test_a_signing_secret_in_a_path_is_not_logged_slashes_and_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, before: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    pieces = ["abcdefghijk", "ABCDEFGHIJK", "0123456789+b", "zyxwvutsrq="]
+    async with opened(tmp_path) as client:
+        for secret in ("whsec_" + "/".join(pieces), "whsec%5F" + "%2F".join(pieces)):
+            await client("GET", f"{before}{secret}")
+            await client("POST", f"{before}{secret}/send", {})
+    assert not [piece for piece in pieces if piece in caplog.text]
+
+
 async def test_rotation_gives_a_new_secret_and_the_old_one_overlaps(tmp_path: Path) -> None:
     async with opened(tmp_path) as client:
         first = (await make_job(client))["signing_secret"]

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from tests.secrets import runs
 from tests.streams.live import Live
 
 PAYLOAD = "canary-payload-9f31c7"
@@ -70,7 +71,8 @@ class Story:
         return answer.json() if is_json and answer.content else None
 
     def keys(self) -> None:
-        self.ask("POST", "/v1/projects", {"id": "p"}, key="", by=self.host)
+        made = self.ask("POST", "/v1/projects", {"id": "p"}, key="", by=self.host)
+        self.secrets["first secret of the project"] = made["signing_secret"]
         for name, body in (("admin", {}), ("project", {"project_id": "p"}), ("over", {"project_id": "p"})):
             made = self.ask("POST", "/v1/api-keys", {"scopes": ["*"], **body}, key="", by=self.host)
             self.secrets[name] = made["key"]
@@ -194,11 +196,14 @@ def leaks(said: dict[str, str], secrets: dict[str, str]) -> list[str]:
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json", "human"])
 def test_no_secret_stands_in_any_output(tmp_path: Path, log_format: str) -> None:
-    with Live(tmp_path, "serve", before=FAULTS, log_level="debug", log_format=log_format) as live:
+    faults = FAULTS + runs.FAULTS
+    options = {"log_level": "debug", "log_format": log_format, "allow_targets": "127.0.0.1"}
+    with Live(tmp_path, "serve", before=faults, **options) as live:
         story = Story(live)
         story.keys()
         story.payloads()
         story.tokens()
+        runs.tell(story, PAYLOAD)
         story.odd_places()
         story.faults()
         story.host.close()
@@ -223,7 +228,7 @@ def test_no_secret_stands_in_any_output(tmp_path: Path, log_format: str) -> None
     assert leaks(stored, story.secrets | {"header": HEADER}) == []
     assert leaks(refusals, payloads | {"admin": key}) == []
     # What is searched must be what was written: the faults are there, and so are the requests.
-    assert len(re.findall("planted", said["log"])) >= 4
+    assert len(re.findall("planted", said["log"])) >= 5
     assert said["log"].count("/v1/events") > 10
     assert any(PAYLOAD in text for text in stored.values())
     assert story.statuses.count(401) > 20
