@@ -70,6 +70,9 @@ class Model(WaitModel):
         if job is None:
             return "not_found"
         live = [run for run in self.runs.values() if run.job is job and not run.has_ended]
+        if value is not None and not operation.cancel_runs:
+            # None is left, perhaps since another operation of the batch looked at a wait whose time had passed.
+            live = [run for run in live if self.run(run.project_id, run.id) and not run.has_ended]
         if live and not operation.cancel_runs:
             return "conflict"
         job.is_deleted = True
