@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from narrows.operations import run_plane
 from narrows.operations.dispatch import WakeRuns
 from narrows.testing import ManualClock
 from tests.api.harness import opened
@@ -201,6 +202,20 @@ async def test_a_repeated_complete_keeps_the_first_result_and_makes_no_second_fa
         assert (shown["status"], shown["result"]) == ("completed", "a")
         kinds = [each["kind"] for each in (await client("GET", f"/v1/runs/{run.id}/events")).json["data"]]
         assert kinds.count("run.completed") == 1
+
+
+async def test_what_a_run_may_note_is_bounded_and_it_may_still_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_plane, "MAX_CHANGES", 6)
+    async with opened(tmp_path) as client:
+        run = await dispatched(client)
+        noted = [await run("log", {"message": str(number)}) for number in range(5)]
+        assert [answer.status for answer in noted] == [200, 200, 200, 200, 429]
+        assert "retry-after" in noted[-1].headers
+        assert (await run("checkpoint", {"state": 1})).status == 429
+        assert (await run("heartbeat")).status == 200
+        assert (await run("complete", {"result": 1})).status == 200
 
 
 async def test_an_idempotency_key_means_nothing_here(tmp_path: Path) -> None:

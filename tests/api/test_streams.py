@@ -237,3 +237,23 @@ def test_the_long_poll_answers_when_the_event_comes(server: Server) -> None:
         connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         ask(server, "POST", "/v1/events/k/send", {"payload": 7})
         assert json.loads(file.read().partition(b"\r\n\r\n")[2])["response_payload"] == 7
+
+
+@pytest.mark.parametrize("how", ["cancel", "sibling", "event"])
+def test_a_stream_of_a_runs_wait_ends_whatever_ends_it(server: Server, how: str) -> None:
+    ask(server, "POST", "/v1/jobs", {"slug": "job"})
+    run_id = ask(server, "POST", "/v1/jobs/job/trigger", {})["id"]
+    (claimed,) = ask(server, "POST", "/v1/workers/claim", {"jobs": ["job"]})["runs"]
+    head = f"POST /sdk/v1/runs/{run_id}/wait-for-event HTTP/1.1\nauthorization: Bearer {claimed['run_token']}"
+    wait = {"events": [{"event_key": "k"}, {"event_key": "sibling"}]}
+    assert server.ask(head, json.dumps(wait).encode()).status == 200
+    with Reader(server, "/v1/events/k/stream") as reader:
+        assert reader.frame()[1]["status"] == "waiting"
+        if how == "cancel":
+            ask(server, "DELETE", f"/v1/runs/{run_id}")
+        else:
+            ask(server, "POST", f"/v1/events/{'k' if how == 'event' else how}/send", {"payload": 1})
+        position, trigger = reader.frame()
+        assert trigger["status"] == ("received" if how == "event" else "canceled")
+        assert position == f"{trigger['id']}.2"
+        assert reader.chunk() == ""

@@ -19,7 +19,7 @@ from narrows.engine.loop import Engine
 from narrows.engine.runs_due import WakeRunsRole
 from narrows.errors import Unavailable
 from narrows.operations.base import DEV
-from narrows.operations.dispatch import DispatchResult, FinishDispatch
+from narrows.operations.dispatch import ClaimRuns, DispatchResult, FinishDispatch
 from narrows.operations.reads.luggage import Luggage
 from narrows.operations.run_plane import CompleteRun
 from narrows.operations.runs import CancelRun, TriggerJob
@@ -262,6 +262,27 @@ async def test_max_concurrency_is_kept_and_each_place_used_again(backend: Backen
             assert len(it.endpoints.calls) == number + 1
             call.answer.set_result(DONE)
         await it.is_now(made[-1], "completed")
+
+
+async def test_a_job_that_loses_its_endpoint_as_its_run_is_handed_out_gets_the_run_back(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with life(backend) as it:
+        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "j")))[0])
+        perform = it.bench.service.perform
+
+        async def meanwhile(operation: Any) -> Any:
+            outcome = await perform(operation)
+            if isinstance(operation, ClaimRuns):
+                await it.bench.perform(PutJob(job._replace(endpoint_url=None, version=2)))
+            return outcome
+
+        monkeypatch.setattr(it.bench.service, "perform", meanwhile)
+        run = await it.runs.trigger()
+        await it.until(lambda: it.role.in_flight.results["returned"] == 1)
+        returned = await it.is_now(run, "queued")
+        assert (returned.attempt, returned.dispatch, it.endpoints.calls) == (1, 1, [])
+        assert [each.id for each in await it.runs.claim()] == [run.id], "it is for workers now"
 
 
 async def test_an_outcome_that_cannot_be_written_is_written_later(
