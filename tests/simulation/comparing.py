@@ -9,6 +9,10 @@ from typing import Any
 from tests.simulation.model import WaitModel
 from tests.simulation.values import Held, Violation, fits
 
+#: The columns of the statistics.
+COUNTED = ("waiting", "received", "timed_out", "canceled")
+WAIT_US, HELD = 4, 5
+
 
 def compare(model: WaitModel, triggers: Iterable[Any], held: Iterable[Any], counters: Iterable[Any]) -> None:
     """Raise a Violation unless the database holds exactly what the model does."""
@@ -49,17 +53,17 @@ def _adopt_id(model: WaitModel, held: Held, found: dict[str, Any]) -> None:
 
 
 def _compare_counters(model: WaitModel, found: dict[str, Any]) -> None:
-    for project_id in {wait.project_id for wait in model.waits.values()} | set(found):
-        waits = [wait for wait in model.waits.values() if wait.project_id == project_id]
-        counts = [
-            sum(wait.status == status for wait in waits)
-            for status in ("waiting", "received", "timed_out", "canceled")
-        ]
-        wait_us = sum((w.settled_at or 0) - w.requested_at for w in waits if w.status == "received")
-        held = sum(held.status == "held" for held in model.held.values() if held.project_id == project_id)
-        meant = (*counts, wait_us, held)
-        if found.get(project_id, (0,) * 6) != meant:
-            raise Violation(f"statistics say {found.get(project_id)} and the list {meant} ({project_id})")
+    there_are = {project_id: [0] * 6 for project_id in found}
+    for wait in model.waits.values():
+        counts = there_are.setdefault(wait.project_id, [0] * 6)
+        counts[COUNTED.index(wait.status)] += 1
+        if wait.status == "received":
+            counts[WAIT_US] += (wait.settled_at or 0) - wait.requested_at
+    for held in model.held.values():
+        there_are.setdefault(held.project_id, [0] * 6)[HELD] += held.status == "held"
+    for project_id, counts in there_are.items():
+        if list(found.get(project_id, (0,) * 6)) != counts:
+            raise Violation(f"statistics say {found.get(project_id)} and the list {counts} ({project_id})")
 
 
 def _nobody_misses_an_event(model: WaitModel) -> None:

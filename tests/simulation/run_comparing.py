@@ -5,7 +5,6 @@ it is allowed."""
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,10 +74,12 @@ def _compare_group(model: Model, run: ModelRun, trigger_ids: str | None) -> None
 
 
 def _compare_counters(model: Model, found: dict[str, Any]) -> None:
-    there_are = Counter((run.job.id, run.status) for run in model.runs.values())
-    for job in model.jobs.values():
-        counts = tuple(there_are[job.id, status] for status in STATUSES)
-        if found.get(job.id, (0,) * len(STATUSES)) != counts:
-            raise Violation(f"the counters of {job} say {found.get(job.id)}, and there are {counts}")
+    there_are: dict[str, list[int]] = {job_id: [0] * len(STATUSES) for job_id in found}
+    for run in model.runs.values():
+        there_are.setdefault(run.job.id, [0] * len(STATUSES))[STATUSES.index(run.status)] += 1
+    for job_id, counts in there_are.items():
+        job = model.jobs[job_id]
+        if list(found.get(job_id, ())) != counts:
+            raise Violation(f"the counters of {job} say {found.get(job_id)}, and there are {counts}")
         if job.max_concurrency is not None and counts[STATUSES.index("executing")] > job.max_concurrency:
             raise Violation(f"{counts} runs of {job} are under way at once")

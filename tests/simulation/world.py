@@ -350,7 +350,7 @@ class World:
             await self.up.wait()
         self.calm_at = self.clock.now()
         await self._until_quiet()
-        while any(not run.has_ended and run.status != "waiting" for run in self.model.runs.values()):
+        while self._is_something_left():
             if self.clock.now() > self.calm_at + DAY_US + LONGEST_END_US:
                 break  # which ones, `check_the_end` tells
             await asyncio.sleep(2)
@@ -362,11 +362,20 @@ class World:
                 raise Violation("somebody who watches a settled trigger was never told")
         await self._all_done(watchers)
 
+    def _is_something_left(self) -> bool:
+        """A run that goes on, or a wait that ends soon: handlers of before may still have opened one."""
+        return bool(self._soon()) or any(
+            not run.has_ended and run.status != "waiting" for run in self.model.runs.values()
+        )
+
+    def _soon(self) -> list[int]:
+        """When the waits end that end soon."""
+        finite = [wait.expires_at for wait in self.model.waits.values() if wait.status == "waiting"]
+        return [at for at in finite if at < self.calm_at + DAY_US]
+
     async def _until_quiet(self) -> None:
         """Until the waits that end soon have ended."""
-        finite = [w.expires_at for w in self.model.waits.values() if w.status == "waiting"]
-        soon = [at for at in finite if at < self.calm_at + DAY_US]
-        quiet_at = max([self.calm_at + LATE_AFTER_START_US, *(at + LATE_US for at in soon)])
+        quiet_at = max([self.calm_at + LATE_AFTER_START_US, *(at + LATE_US for at in self._soon())])
         await asyncio.sleep(max(0, quiet_at - self.clock.now()) / SECOND_US)
 
     def digest(self) -> str:
