@@ -21,7 +21,7 @@ from narrows.keyring import KEY_BYTES, Keyring
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.outgoing.guard import Guard
-from narrows.server import _outgoing, open_service
+from narrows.server import _outgoing, open_service, verify
 from narrows.testing import ManualClock, settle
 from tests.api.harness import Client
 from tests.api.run_kit import Dispatch, make_job, start
@@ -117,6 +117,7 @@ async def serving(folder: Path, clock: Clock | None = None) -> AsyncIterator[Lif
                 await engine.drain(0)
                 await engine.stop()
             await outgoing.caller.close()
+    assert verify(config) == []
 
 
 class Asked:
