@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from narrows.engine.feed import FeedClosed
@@ -101,9 +102,11 @@ class Client:
     def _project(self) -> str:
         return self.rng.choice(self.world.character.projects)
 
-    def hear_of(self, project_id: str, trigger_id: str) -> None:
+    def hear_of(self, project_id: str, trigger_id: str, token: str | None) -> None:
         """Somebody else's wait, which this client then sends to, cancels and extends."""
         self._known.append((project_id, trigger_id))
+        if token is not None:
+            self._callbacks.append((project_id, token))
 
     # ---- asking ----
 
@@ -228,7 +231,7 @@ class Client:
         stored = self.world.model.waits.get(outcome.trigger.id)
         if stored is not None and not same_json(stored.payload, operation.payload):
             raise Violation(f"{operation} was answered {outcome}, but {stored} has another payload")
-        (trigger,) = (outcome.trigger,)
+        trigger = outcome.trigger
         if self.world.server is not None and trigger.response_payload_id and self.rng.random() < 0.3:
             loaded = await self._ask(lambda service: service.read(LoadBodies((trigger,))), again=False)
             if isinstance(loaded, tuple) and stored is not None and trigger.id in self.world.model.waits:
@@ -295,8 +298,7 @@ class Client:
                 raise Violation(f"{request} has passed over {wait}")
 
     async def _cancel(self) -> None:
-        operation = CancelTrigger(**self._common(), event_key=self._key())
-        await self._perform(operation)
+        await self._perform(CancelTrigger(**self._common(), event_key=self._key()))
 
     async def _extend(self) -> None:
         if self._known:
@@ -343,9 +345,8 @@ class Client:
     async def _callback(self) -> None:
         if self._callbacks:
             _, token = self.rng.choice(self._callbacks)
-            payload = self.rng.choice(PAYLOADS)
-            operation = SendToCallback(token_hash=token, payload=payload, entropy=self._entropy(), answers={})
-            await self._perform(operation, again=True)
+            send = partial(SendToCallback, token_hash=token, payload=self.rng.choice(PAYLOADS))
+            await self._perform(send(entropy=self._entropy(), answers={}), again=True)
 
     # ---- watching ----
 

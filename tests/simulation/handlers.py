@@ -8,6 +8,7 @@ by the model, at its commit.
 from __future__ import annotations
 
 import asyncio
+from itertools import zip_longest
 from typing import Any
 
 from narrows.core.states import GroupMode, OnEnd
@@ -61,18 +62,19 @@ class Handler(Client):
         operation = getattr(self, f"_{what}")(common)
         outcome = await self._perform(operation, again=self.world.calm or rng.random() < 0.8)
         if isinstance(outcome, WaitOutcome):
-            self._tell_of(project_id, outcome)
+            self._tell_of(project_id, operation, outcome)
             if rng.random() < 0.45 and not self.world.calm:
                 await self.send_to_own_wait(project_id, run_id)
         await self._go_on_after(operation, common)
         refused = isinstance(outcome, Refusal) or outcome is None
         return "vanish" if refused else what
 
-    def _tell_of(self, project_id: str, outcome: WaitOutcome) -> None:
+    def _tell_of(self, project_id: str, operation: Any, outcome: WaitOutcome) -> None:
         """Clients hear of the waits, so that they send to them, cancel and extend them."""
-        for granted in outcome.waits:
+        tokens = [wanted.callback_token_hash for wanted in getattr(operation, "events", ())]
+        for granted, token in zip_longest(outcome.waits, tokens):
             client = self.rng.choice(self.world.clients)
-            client.hear_of(project_id, granted.trigger_id)
+            client.hear_of(project_id, granted.trigger_id, token)
 
     async def _go_on_after(self, operation: Any, common: dict[str, Any]) -> None:
         """The dispatch is over, or is it? The same again, something else, something harmless."""
@@ -145,11 +147,13 @@ class Handler(Client):
 
     def _wanted(self, event_key: str) -> Wanted:
         rng = self.rng
+        token = f"token:{self.number}.{self._asked} {event_key}" if rng.random() < 0.2 else None
         return Wanted(
             event_key,
             rng.choice(TIMEOUTS),
             rng.choice((None, None, "1", LONG)),
             rng.choice((None,) * 8 + (INTEGER_SCHEMA, OBJECT_SCHEMA)),
+            callback_token_hash=token,
         )
 
     # ---- what a dispatch is given ----
