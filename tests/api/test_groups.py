@@ -11,8 +11,9 @@ import pytest
 
 from narrows.testing import ManualClock
 from tests.api.harness import Client, opened
-from tests.api.push_kit import Life, serving
-from tests.api.run_kit import Dispatch, claim, dispatched
+from tests.api.push_kit import Asked, Life, handled, in_turn, serving
+from tests.api.run_kit import Dispatch, claim, dispatched, start
+from tests.outgoing.servers import answer
 
 WAIT = "wait-for-event"
 
@@ -89,6 +90,27 @@ async def test_what_made_it_impossible_decides_how_it_goes_on(
         if status == "queued":
             _, deciding = await checkpoint(client)
             assert deciding == ("b" if last == "cancel" else "a")
+
+
+async def test_a_handler_that_is_called_again_is_told_which_wait_ended_also_by_its_time(
+    tmp_path: Path,
+) -> None:
+    async def first(asked: Asked) -> bytes:
+        events = [{"event_key": "a", "timeout_secs": 5}, {"event_key": "b"}]
+        await asked.plane(WAIT, {"events": events, "mode": "all", "on_timeout": "resume"})
+        return answer()
+
+    async def second(asked: Asked) -> bytes:
+        event = (await asked.plane.get("checkpoint")).json["event"]
+        assert (event["event_key"], event["status"]) == ("a", "timed_out")
+        assert asked.headers["x-resume-trigger"] == event["id"]
+        return answer(b'"went on"')
+
+    async with serving(tmp_path) as client, handled(client, in_turn(first, second)):
+        run_id = (await start(client))["id"]
+        await client.becomes(run_id, "waiting")
+        await client.pass_time(10)
+        assert (await client.becomes(run_id, "completed"))["result"] == "went on"
 
 
 async def test_all_that_are_over_at_once_are_timed_out_in_the_order_of_their_times(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from narrows.api import render
-from narrows.core import run_records
+from narrows.core import run_records, waits
 from narrows.core.records import Fact, Trigger
-from narrows.core.states import SETTLED, RunStatus
-from narrows.core.waits import WAIT_IS_OVER
+from narrows.core.states import RunStatus
 from narrows.operations.run_plane import WaitOutcome
 from narrows.wire import messages
 from narrows.wire import run_messages as wire
@@ -102,19 +101,12 @@ def checkpoint(
     state: str | None, triggers: Sequence[Trigger], shown: Sequence[messages.Trigger]
 ) -> wire.Checkpoint:
     """What a run kept, and how its last wait ended. `shown` are the triggers as messages."""
-    last = ended_by(triggers)
+    last = waits.ended_by(triggers)
     return wire.Checkpoint(
         state=render.raw(state),
         event=next((each for each in shown if last is not None and each.id == last.id), None),
         events=list(shown) if len(shown) > 1 else None,
     )
-
-
-def ended_by(triggers: Sequence[Trigger]) -> Trigger | None:
-    """Which trigger of a group ended the wait: the last to be settled but for those that were of no use any
-    more. Within one commit the facts know the order."""
-    deciding = (each for each in triggers if each.status in SETTLED and each.error != WAIT_IS_OVER)
-    return max(deciding, key=lambda each: (each.settled_at or 0, each.last_fact_id or ""), default=None)
 
 
 def wait_result(

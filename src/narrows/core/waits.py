@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from narrows.core import runs
 from narrows.core.records import Trigger
 from narrows.core.run_records import Run, WaitGroup
-from narrows.core.states import FactKind, OnEnd, RunStatus, TriggerStatus
+from narrows.core.states import SETTLED, FactKind, OnEnd, RunStatus, TriggerStatus
 
 WAIT_IS_OVER: Final = "the wait of its group is over"
 
@@ -58,3 +58,10 @@ def _lost(run: Run, group: WaitGroup, settled: Trigger, losers: tuple[Trigger, .
         return Advance(runs.time_out(run, error, now), FactKind.RUN_TIMED_OUT, losers)
     error = f"its wait for {settled.event_key} was canceled"
     return Advance(runs.cancel(run, error, now), FactKind.RUN_CANCELED, losers)
+
+
+def ended_by(triggers: Sequence[Trigger]) -> Trigger | None:
+    """Which trigger of a group ended its wait: the last to be settled but for those that were of no use any
+    more. Within one commit the facts know the order."""
+    deciding = (each for each in triggers if each.status in SETTLED and each.error != WAIT_IS_OVER)
+    return max(deciding, key=lambda each: (each.settled_at or 0, each.last_fact_id or ""), default=None)

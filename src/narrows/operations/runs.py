@@ -76,7 +76,7 @@ class CancelRun(ProjectOperation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRun(ProjectOperation):
     """Start a new run that goes on where an ended one stopped: its payload, what it kept, and how its last
-    wait ended. `payload` and `state` are the texts of those that have rows of their own, read before.
+    wait ended.
 
     Raises NotFound, Conflict if it goes on still, was completed, or its job is deleted.
     """

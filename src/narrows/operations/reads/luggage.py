@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from narrows.core.records import Trigger
 from narrows.core.run_records import Run, WaitGroup
-from narrows.core.states import SETTLED, TriggerStatus
-from narrows.core.waits import WAIT_IS_OVER
+from narrows.core.waits import ended_by
 from narrows.storage.backend import Reader
 
 
@@ -43,20 +41,5 @@ class LuggageOf:
         group = WaitGroup(*groups[0])
         keys = sorted((run.project_id, each) for each in json.loads(group.trigger_ids))
         rows = await reader.load("triggers_by_id", keys)
-        last = last_settled(group, [Trigger(*row) for row in rows])
+        last = ended_by([Trigger(*row) for row in rows])
         return None if last is None else last.id
-
-
-def last_settled(group: WaitGroup, triggers: Sequence[Trigger]) -> Trigger | None:
-    """The trigger that ended the wait of its group: the last received if it was reached, else the last
-    that made it impossible. Those that were of no use any more ended nothing."""
-    deciding = [trigger for trigger in triggers if trigger.status == TriggerStatus.RECEIVED]
-    if len(deciding) < group.needed:
-        settled = (trigger for trigger in triggers if trigger.status in SETTLED)
-        deciding = [
-            trigger
-            for trigger in settled
-            if trigger.status != TriggerStatus.RECEIVED and trigger.error != WAIT_IS_OVER
-        ]
-    # Within one commit the facts know the order.
-    return max(deciding, key=lambda each: (each.settled_at or 0, each.last_fact_id or ""), default=None)
