@@ -319,3 +319,15 @@ def mark_runs_ahead(planting: Planting) -> None:
         await self._service.perform(SetMark(name="expire", value=ahead))
 
     planting.replace(ExpireTriggersRole, "_move_mark", move)
+
+
+@bug
+def timers_begin_late(planting: Planting) -> None:
+    """After a start the time-outs of its first second wait for a first look around that takes a second."""
+    strict = ExpireTriggersRole._begin
+
+    async def begin(self: ExpireTriggersRole) -> None:
+        await asyncio.sleep(1)
+        await strict(self)
+
+    planting.replace(ExpireTriggersRole, "_begin", begin)

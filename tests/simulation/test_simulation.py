@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.simulation.__main__ import campaign, main, run_seed
 from tests.simulation.character import EVERY_SEED_WITH_RUNS
 from tests.simulation.run_bugs import BUGS, OF_RUNS
 from tests.simulation.values import Violation
+from tests.simulation.virtual import NEAR_US, VirtualLoop
 
 CHUNKS = 10
 SEEDS_A_CHUNK = 120
@@ -31,6 +34,20 @@ def test_the_same_seed_twice_gives_the_same_facts() -> None:
     again = [run_seed(seed).result for seed in reversed(seeds)][::-1]
     assert first == again
     assert len(set(first)) == len(seeds)
+
+
+def test_nothing_waits_behind_a_row_of_timers() -> None:
+    for seed in range(300):
+        loop = VirtualLoop(random.Random(seed))
+        loop.run_until_complete(_one_event_among_timers(loop))
+        loop.close()
+        assert loop.elapsed_us < NEAR_US + 1_000
+
+
+async def _one_event_among_timers(loop: VirtualLoop) -> None:
+    for millis in range(0, 200, 5):
+        loop.call_later(millis / 1_000, lambda: None)
+    await loop.some_time()
 
 
 @pytest.mark.parametrize("name", sorted(BUGS))
