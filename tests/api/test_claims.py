@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from narrows.errors import Unavailable
+from narrows.operations.reads import RunsWithBodies
 from tests.api.harness import Client, Server, make_api_key, opened, read_answer
 from tests.api.run_kit import claim, make_job, start
 
@@ -269,3 +271,23 @@ async def test_what_was_claimed_for_a_client_that_has_gone_is_given_back(tmp_pat
         assert sent == []
         (other,) = await claim(client, wait_secs=60)
         assert (other.id, other.run["attempt"], client.api.service.claims.waiting) == (run_id, 1, 0)
+
+
+async def test_what_was_claimed_and_cannot_be_shown_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as client:
+        await make_job(client)
+        run_id = (await start(client, payload="x" * 5_000))["id"]
+        read = client.api.service.read
+
+        async def fails(question: Any) -> Any:
+            if isinstance(question, RunsWithBodies):
+                raise Unavailable("The store is busy.")
+            return await read(question)
+
+        with monkeypatch.context() as busy:
+            busy.setattr(client.api.service, "read", fails)
+            assert (await client("POST", CLAIM, {"jobs": ["job"], "wait_secs": 0})).status == 503
+        (again,) = await claim(client, wait_secs=20)
+        assert (again.id, again.run["attempt"]) == (run_id, 1)

@@ -95,22 +95,25 @@ async def _jobs(call: Call, project_id: str, named: Sequence[str]) -> dict[str, 
 
 
 async def _claimed(call: Call, claim: Claim, wait_secs: int, jobs: dict[str, Job]) -> Reply:
-    """Wait for runs as long as the worker is there."""
+    """Wait for runs as long as the worker is there. What was claimed and does not reach him, for whatever
+    reason, is given back."""
     gone = asyncio.ensure_future(_until_gone(call))
     claiming = asyncio.ensure_future(call.service.claims.claim(claim, wait_secs))
+    is_answered = False
     try:
         await asyncio.wait((gone, claiming), return_when=asyncio.FIRST_COMPLETED)
         if not claiming.done():
             raise ClientGone  # what is claimed after all is given back by whoever claims
-        runs = claiming.result()
-        reply = await _reply(call, runs, jobs)
+        reply = await _reply(call, claiming.result(), jobs)
         if gone.done():
-            call.service.claims.give_back(runs)
             raise ClientGone
+        is_answered = True
         return reply
     finally:
         gone.cancel()
         claiming.cancel()
+        if claiming.done() and not is_answered and claiming.exception() is None:
+            call.service.claims.give_back(claiming.result())
 
 
 async def _until_gone(call: Call) -> None:
