@@ -135,21 +135,33 @@ def test_project_and_run_cannot_be_moved_into_one_another() -> None:
 
 def test_callback_tokens_are_the_same_again_and_differ_by_every_part() -> None:
     ring = Keyring.of(NEW)
-    made = [ring.callback_token(*parts) for parts in _parts()]
+    made = [ring.callback_token(ticket, number) for ticket, number in _parts()]
     assert len(set(made)) == len(made)
     assert made == [Keyring.of(NEW).callback_token(*parts) for parts in _parts()]
     assert all(len(token) == 43 for token in made)
 
 
-def _parts() -> list[tuple[str, str, int, int]]:
-    return [(p, r, d, n) for p in ("a", "b") for r in ("1", "2") for d in (1, 12) for n in (0, 1, 2)]
+def test_a_repeat_gets_the_same_callback_token_after_a_newer_key_has_come() -> None:
+    """Only its hash is stored: another one in the repeated answer would open nothing."""
+    before, after = Keyring.of(OLD), Keyring.of(NEW, OLD)
+    token = before.run_token("shop", RUN, 1)
+    first, repeated = before.open_run_token(token, RUN), after.open_run_token(token, RUN)
+    assert first is not None
+    assert repeated is not None
+    assert after.callback_token(repeated, 0) == before.callback_token(first, 0)
+
+
+def _parts() -> list[tuple[RunTicket, int]]:
+    return [
+        (RunTicket(p, r, d), n) for p in ("a", "b") for r in ("1", "2") for d in (1, 12) for n in (0, 1, 2)
+    ]
 
 
 def test_keys_of_different_purposes_differ() -> None:
     """A token of one kind tells nothing about another kind or about the key itself."""
     ring = Keyring.of(NEW)
     run = ring.run_token("a", "b", 1)[-43:]
-    assert len({run, ring.callback_token("a", "b", 1, 0)}) == 2
+    assert len({run, ring.callback_token(RunTicket("a", "b", 1), 0)}) == 2
     assert base64.b64encode(NEW).decode() not in repr(ring)
 
 

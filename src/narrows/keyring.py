@@ -34,11 +34,12 @@ _HOW_TO_MAKE_ONE = "make one with: openssl rand -base64 32"
 
 
 class RunTicket(NamedTuple):
-    """What a run token says, once it was found genuine."""
+    """What a run token says, once it was found genuine, and which of the keys made it."""
 
     project_id: str
     run_id: str
     dispatch: int
+    key: int = 0
 
 
 class Keyring:
@@ -51,7 +52,7 @@ class Keyring:
         fernets = [Fernet(base64.urlsafe_b64encode(_derived(key, "secrets at rest", b"1"))) for key in keys]
         self._fernet = MultiFernet(fernets)
         self._run_keys = tuple(_derived(key, "run tokens", b"1") for key in keys)
-        self._callback_key = _derived(keys[0], "callback tokens", b"1")
+        self._callback_keys = tuple(_derived(key, "callback tokens", b"1") for key in keys)
 
     def __repr__(self) -> str:
         return f"Keyring({len(self._run_keys)} from {self._source})"
@@ -105,13 +106,14 @@ class Keyring:
         # Made anew and compared as a whole: no other spelling of the same token is accepted. All keys are
         # tried, so that the time taken does not tell which of them made it.
         genuine = [hmac.compare_digest(token, _run_token(key, ticket)) for key in self._run_keys]
-        return ticket if any(genuine) else None
+        return ticket._replace(key=genuine.index(True)) if any(genuine) else None
 
-    def callback_token(self, project_id: str, run_id: str, dispatch: int, number: int) -> str:
+    def callback_token(self, ticket: RunTicket, number: int) -> str:
         """The token of the callback URL of a run's n-th event in a wait: a repeat of the call that asked
-        for it gets the same one, though only its hash is stored."""
-        parts = (project_id, run_id, str(dispatch), str(number))
-        return _text(hmac.digest(self._callback_key, "\0".join(parts).encode(), "sha256"))
+        for it gets the same one, though only its hash is stored. So it is made with the key that made the
+        run token, also when a newer one has come meanwhile."""
+        parts = (ticket.project_id, ticket.run_id, str(ticket.dispatch), str(number))
+        return _text(hmac.digest(self._callback_keys[ticket.key], "\0".join(parts).encode(), "sha256"))
 
 
 def signing_secrets(keyring: Keyring, text: str, now: int) -> list[str]:

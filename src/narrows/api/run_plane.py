@@ -232,7 +232,7 @@ def _asked(call: Call, event: EventBody, timeout_secs: int, number: int) -> _Ask
     """The token is worked out from the dispatch, so that a repeat of the call gets the same address."""
     ticket, token = call.credential.ticket, None
     if event.callback_url and ticket is not None:
-        token = call.api.settings.keyring.callback_token(*ticket, number)
+        token = call.api.settings.keyring.callback_token(ticket, number)
     return _Asked(
         Wanted(
             event_key=check_key(event.event_key),
