@@ -13,6 +13,7 @@ from narrows.engine import consume
 from narrows.engine.consume import ConsumeMessagesRole
 from narrows.errors import Conflict, InvalidRequest, NotFound
 from narrows.operations.base import DEV
+from narrows.operations.dispatch import Claim, ClaimRuns
 from narrows.operations.jobs import RotateJobSecret
 from narrows.operations.messages import ConsumeMessage
 from narrows.operations.reads import (
@@ -207,6 +208,35 @@ async def test_a_job_with_live_runs_is_not_deleted_unless_they_go_too(backend: B
         await bench.perform(runs.deleting(name, cancel_runs=True))
         await _consume(bench)
         assert await _statuses(bench) == ["queued", "canceled", "canceled"]
+
+
+async def test_a_job_that_is_renamed_in_the_same_commit_is_not_deleted_over_its_live_runs(
+    backend: Backend,
+) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.create()
+        await runs.trigger()
+        renaming = runs.updating("build", slug="made")
+        renamed, refused = await bench.together(renaming, runs.deleting("made"))
+        assert renamed.slug == "made"
+        assert isinstance(refused, Conflict)
+        renaming = runs.updating("made", slug="again")
+        await bench.together(renaming, runs.deleting("again", cancel_runs=True))
+        await _consume(bench)
+        assert await _statuses(bench) == ["canceled"]
+
+
+async def test_a_limit_holds_for_claims_of_its_very_commit(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        job = await runs.create()
+        await runs.dispatch()
+        await runs.trigger()
+        claim = Claim(PROJECT, (job.id,), 10, "worker:w", 60_000_000, DEV)
+        limiting = runs.updating("build", max_concurrency=1)
+        _, claimed = await bench.together(limiting, ClaimRuns(claims=(claim,), entropy=1))
+        assert claimed == ((),)
 
 
 async def test_a_deleted_jobs_runs_are_canceled_whatever_they_do(backend: Backend) -> None:

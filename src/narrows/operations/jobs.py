@@ -125,6 +125,8 @@ class UpdateJob(ProjectOperation):
             *self.credential(),
             *job_touches(self.project_id, self.job),
             *(("jobs_by_slug", self.project_id, slug) for slug in slugs),
+            # For whoever finds the job under its new slug, or its new limit, in this very commit.
+            *_counter_touches(self.project_id, self.job),
         ]
 
     def apply(self, tx: Transaction) -> Job:
@@ -175,8 +177,7 @@ class DeleteJob(ProjectOperation):
         return [
             *self.credential(),
             *job_touches(self.project_id, self.job),
-            ("run_counters_by_job", self.project_id, self.job),
-            ("run_counters_by_slug", self.project_id, self.job),
+            *_counter_touches(self.project_id, self.job),
         ]
 
     def apply(self, tx: Transaction) -> Job:
@@ -196,6 +197,11 @@ class DeleteJob(ProjectOperation):
             message_id = tx.new_id(self.entropy)
             tx.save(Message(job.project_id, message_id, kind, job.id, None, 0, tx.now))
         return deleted
+
+
+def _counter_touches(project_id: str, job: str) -> list[Touch]:
+    """How many runs a job has, by its id or its slug."""
+    return [("run_counters_by_job", project_id, job), ("run_counters_by_slug", project_id, job)]
 
 
 def live_runs(tx: Transaction, project_id: str, job_id: str) -> int:
