@@ -248,6 +248,23 @@ async def test_more_places_than_one_commit_hands_out_are_all_used(backend: Backe
         await it.answer_all(count)
 
 
+async def test_a_job_that_nobody_knew_is_dispatched_when_a_place_is_free(
+    backend: Backend, tmp_path: Path
+) -> None:
+    """The one place was taken when the news came, and the job that has it is nobody to claim for any more."""
+    async with life(backend, tmp_path, started=False, dispatches=1) as it:
+        await it.job(PROJECT, "a", "h")
+        await it.job(PROJECT, "b", "h")
+        it.engine.start()
+        await it.trigger(PROJECT, "a", 1)
+        await it.called(1)
+        await it.job(PROJECT, "a", "h", endpoint_url=None, version=2)
+        await it.trigger(PROJECT, "b", 1)
+        await it.rest()
+        it.endpoints.answer(1)
+        await it.called(2)
+
+
 @pytest.mark.parametrize("option", ["dispatches", "dispatches_per_host"])
 async def test_a_limit_of_one_is_one(backend: Backend, tmp_path: Path, option: str) -> None:
     options: dict[str, Any] = {option: 1}

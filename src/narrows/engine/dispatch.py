@@ -112,7 +112,7 @@ class DispatchRole(Role):
     def _start(self, run: Run, deal: Deal) -> None:
         def ended() -> None:
             self._return(deal, 1)
-            if len(self._jobs.queues):
+            if self._jobs.may_have_work:
                 self.nudge(self._clock.now())
 
         self.in_flight.start(run, self._jobs.job(deal.key), ended)

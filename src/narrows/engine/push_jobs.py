@@ -54,6 +54,11 @@ class PushJobs:
                 is_news = self._queue(key) or is_news
         return is_news
 
+    @property
+    def may_have_work(self) -> bool:
+        """Whether a round may find something for a free place, also of a job that has to be read first."""
+        return bool(self._unknown or len(self.queues))
+
     def unknown(self) -> tuple[Key, ...]:
         """Jobs with queued runs of which nothing is known yet."""
         return tuple(self._unknown)
