@@ -19,16 +19,22 @@ from tests.storage.runs import Runs
 LARGE = '"' + "x" * 3_000 + '"'
 HOUR_US = 3_600_000_000
 
+
+def _copied(kind: str) -> str:
+    """A statement that says once more what facts of a kind say."""
+    return (
+        "insert into facts"
+        " select project_id, 'copy', kind, subject_id, root_id, previous_id, actor, version, at, detail"
+        f" from facts where kind = '{kind}' limit 1"
+    )
+
+
 #: check -> statements, each of which plants the fault alone.
 FAULTS: dict[str, tuple[str, ...]] = {
     "verify_one_waiting_per_key": (
-        "update triggers set status = 'waiting', settled_at = null, received_at = null"
-        " where event_key = 'twice' and ordinal = 1",
+        "update triggers set status = 'waiting', settled_at = null where event_key = 'twice' and ordinal = 1",
     ),
-    "verify_settled_once": (
-        "insert into facts select project_id, 'copy', kind, subject_id, root_id, previous_id, actor, version,"
-        " at, detail from facts where kind = 'trigger.received' limit 1",
-    ),
+    "verify_settled_once": (_copied("trigger.received"),),
     "verify_never_early": ("update triggers set expires_at = settled_at + 1 where status = 'timed_out'",),
     "verify_received_times": ("update triggers set received_at = received_at + 1 where status = 'received'",),
     "verify_facts_chain": ("update triggers set version = version + 1 where status = 'received'",),
@@ -37,8 +43,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "verify_projects": ("delete from projects",),
     "verify_counters": ("update counters set received = received + 1",),
     "verify_held": (
-        "update held_events set trigger_id = (select id from triggers where status = 'waiting')"
-        " where status = 'delivered'",
+        """update held_events set trigger_id = (select id from triggers where status = 'waiting')
+        where status = 'delivered'""",
     ),
     "verify_run_counters": (
         "update run_counters set waiting = waiting + 1",
@@ -81,8 +87,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "verify_run_newest_fact": (
         "update runs set version = version + 1 where status = 'waiting'",
         "update runs set status = 'queued' where status = 'waiting'",
-        "update runs set last_fact_id = (select last_fact_id from runs where status = 'waiting')"
-        " where status = 'completed'",
+        """update runs set last_fact_id = (select last_fact_id from runs where status = 'waiting')
+        where status = 'completed'""",
     ),
     "verify_run_facts": (
         # What was set down ends, and is resumed all the same.
@@ -90,10 +96,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update facts set kind = 'run.waiting' where kind = 'run.dispatched'",
         "update facts set version = version + 1 where kind = 'run.resumed'",
     ),
-    "verify_run_changed_once": (
-        "insert into facts select project_id, 'copy', kind, subject_id, root_id, previous_id, actor, version,"
-        " at, detail from facts where kind = 'run.resumed'",
-    ),
+    "verify_run_changed_once": (_copied("run.resumed"),),
     "verify_dispatches": (
         "update runs set dispatch = dispatch + 1 where status = 'executing'",
         "update runs set attempt = 4 where status = 'queued'",
@@ -101,8 +104,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update facts set detail = '{\"dispatch\":1}' where kind = 'run.dispatched'",
     ),
     "verify_run_answers": (
-        "insert into run_answers select project_id, id, dispatch, 'complete', 'h', '1', 1"
-        " from runs where status = 'executing'",
+        """insert into run_answers select project_id, id, dispatch, 'complete', 'h', '1', 1
+        from runs where status = 'executing'""",
         "update run_answers set dispatch = dispatch + 5",
         "delete from runs where status = 'completed'",
     ),
