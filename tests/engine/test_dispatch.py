@@ -26,7 +26,7 @@ from narrows.operations.runs import CancelRun, TriggerJob
 from narrows.testing import settle
 from tests.storage.fixtures import backend
 from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs_kit import SECOND, PutJob, Runs
+from tests.storage.runs import SECOND, PutJob, Runs
 
 __all__ = ["backend"]
 
@@ -104,7 +104,7 @@ async def life(
 ) -> AsyncIterator[Life]:
     async with opened(backend) as bench:
         found = Life(bench, at_once, of_a_host)
-        await found.runs.job(**{"endpoint_url": URL, **job})
+        await found.runs.put(**{"endpoint_url": URL, **job})
         if started:
             found.engine.start()
             await found.rest()
@@ -139,7 +139,7 @@ async def test_runs_of_workers_are_left_to_them(backend: Backend) -> None:
         run = await it.runs.trigger()
         await it.rest()
         assert (await it.runs.get(run)).status == "queued"
-        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "j")))[0])
+        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "build")))[0])
         await it.bench.perform(PutJob(job._replace(endpoint_url=URL, version=2)))
         assert (await it.called(1)).run.id == run.id, "it has got an endpoint"
 
@@ -186,7 +186,7 @@ async def test_a_request_that_outlives_its_dispatch_is_broken_off_after_some_pat
     async with life(backend) as it:
         await it.runs.trigger()
         call = await it.called(1)
-        await it.bench.perform(CompleteRun(**it.runs.common(call.run), result="2", body_hash="h"))
+        await it.bench.perform(CompleteRun(**it.runs.of_dispatch(call.run), result="2", body_hash="h"))
         await it.rest()
         assert not call.broken_off
         it.bench.clock.advance(us=PATIENCE_US)
@@ -268,7 +268,7 @@ async def test_a_job_that_loses_its_endpoint_as_its_run_is_handed_out_gets_the_r
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with life(backend) as it:
-        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "j")))[0])
+        job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "build")))[0])
         perform = it.bench.service.perform
 
         async def meanwhile(operation: Any) -> Any:

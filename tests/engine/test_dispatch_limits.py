@@ -27,7 +27,7 @@ from narrows.server import _outgoing
 from narrows.testing import settle
 from tests.storage.fixtures import backend
 from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs_kit import PutJob
+from tests.storage.runs import PutJob
 
 __all__ = ["backend"]
 

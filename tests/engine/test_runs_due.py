@@ -17,7 +17,7 @@ from narrows.operations.dispatch import RenewLeases, WakeRuns
 from narrows.testing import settle
 from tests.storage.fixtures import backend
 from tests.storage.kit import Backend, opened
-from tests.storage.runs_kit import SECOND, Runs
+from tests.storage.runs import SECOND, Runs
 
 __all__ = ["backend"]
 
@@ -28,7 +28,7 @@ HOLDER = "server:new"
 async def running(backend: Backend) -> AsyncIterator[tuple[Runs, WakeRunsRole]]:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         yield runs, WakeRunsRole(bench.service, HOLDER)
 
 
@@ -71,7 +71,7 @@ async def test_a_commit_asks_for_a_round_at_its_due_time(backend: Backend) -> No
 async def test_a_lost_lease_is_an_attempt_and_a_renewed_one_is_left_alone(backend: Backend) -> None:
     async with running(backend) as (runs, role):
         await rounds_until_idle(role, runs)
-        lost, kept = await runs.started(), await runs.started()
+        lost, kept = await runs.dispatch(), await runs.dispatch()
         runs.bench.clock.advance(us=WORKER_LEASE_US // 2)
         lease = (kept.project_id, kept.id, kept.dispatch)
         renewal = RenewLeases(leases=(lease,), lease_us=WORKER_LEASE_US, entropy=1)
@@ -85,9 +85,9 @@ async def test_a_lost_lease_is_an_attempt_and_a_renewed_one_is_left_alone(backen
 
 async def test_a_start_queues_the_servers_own_and_gives_workers_time(backend: Backend) -> None:
     async with running(backend) as (runs, role):
-        own = await runs.started(holder="server:old")
-        workers = await runs.started()
-        living = await runs.started(holder=HOLDER)
+        own = await runs.dispatch(holder="server:old")
+        workers = await runs.dispatch()
+        living = await runs.dispatch(holder=HOLDER)
         runs.bench.clock.advance(us=WORKER_LEASE_US - SERVER_LEASE_US // 2)
         now = runs.bench.clock.now()
         await rounds_until_idle(role, runs)

@@ -19,7 +19,7 @@ from narrows.operations.dispatch import Claim, ClaimRuns
 from narrows.operations.runs import TriggerJob
 from narrows.testing import settle
 from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs_kit import PutJob, Runs
+from tests.storage.runs import PutJob, Runs
 
 
 class Workers:
@@ -42,7 +42,7 @@ class Workers:
     def start(
         self, *jobs: str, limit: int = 1, wait_secs: float = 60, actor: Actor = DEV
     ) -> asyncio.Task[Any]:
-        claim = Claim(PROJECT, jobs or ("j",), limit, "worker:w", WORKER_LEASE_US, actor)
+        claim = Claim(PROJECT, jobs or ("build",), limit, "worker:w", WORKER_LEASE_US, actor)
         return asyncio.create_task(self.claims.claim(claim, wait_secs))
 
     def triggering(self, slug: str, **fields: Any) -> TriggerJob:
@@ -84,7 +84,7 @@ def ids(*tasks: asyncio.Task[tuple[Run, ...]]) -> list[str]:
 
 async def test_what_is_queued_is_had_at_once(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         made = [await workers.runs.trigger() for _ in range(3)]
         found = await workers.start(limit=2)
         assert [run.id for run in found] == [run.id for run in made[:2]]
@@ -94,14 +94,14 @@ async def test_what_is_queued_is_had_at_once(backend: Backend) -> None:
 
 async def test_a_claim_without_waiting_answers_at_once(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         assert await workers.start(wait_secs=0) == ()
         assert workers.claims.waiting == 0
 
 
 async def test_who_finds_nothing_in_his_time_gets_nothing(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         task = await workers.parked(wait_secs=30)
         workers.bench.clock.advance(secs=30)
         assert await task == ()
@@ -110,7 +110,7 @@ async def test_who_finds_nothing_in_his_time_gets_nothing(backend: Backend) -> N
 
 async def test_a_run_wakes_one_of_those_who_wait_the_first(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         tasks = [await workers.parked() for _ in range(5)]
         workers.looks.clear()
         run = await workers.runs.trigger()
@@ -122,10 +122,10 @@ async def test_a_run_wakes_one_of_those_who_wait_the_first(backend: Backend) -> 
 
 async def test_as_many_are_woken_as_runs_were_queued_and_share_one_look(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         tasks = [await workers.parked() for _ in range(6)]
         workers.looks.clear()
-        await workers.bench.together(*(workers.triggering("j") for _ in range(4)))
+        await workers.bench.together(*(workers.triggering("build") for _ in range(4)))
         await asyncio.gather(*tasks[:4])
         await workers.quiet()
         assert workers.looks == [4]
@@ -135,7 +135,7 @@ async def test_as_many_are_woken_as_runs_were_queued_and_share_one_look(backend:
 
 async def test_who_looked_in_vain_keeps_his_place(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         first, second = await workers.parked(), await workers.parked()
         await workers.runs.trigger()
         news = workers.bench.commits[-1]
@@ -155,8 +155,8 @@ async def test_who_looked_in_vain_keeps_his_place(backend: Backend) -> None:
 async def test_who_is_filled_by_another_job_wakes_the_next(backend: Backend) -> None:
     """Two runs wake the same claimer; the one that he leaves must not lie beside who would take it."""
     async with working(backend) as workers:
-        await workers.runs.job("a")
-        await workers.runs.job("b")
+        await workers.runs.put("a")
+        await workers.runs.put("b")
         both, only_b = await workers.parked("a", "b"), await workers.parked("b")
         await workers.bench.together(workers.triggering("b"), workers.triggering("a", priority=5))
         await asyncio.wait_for(asyncio.gather(both, only_b), 5)
@@ -165,7 +165,7 @@ async def test_who_is_filled_by_another_job_wakes_the_next(backend: Backend) -> 
 
 async def test_a_place_that_becomes_free_wakes_a_claimer_of_a_limited_job(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job(max_concurrency=1)
+        await workers.runs.put(max_concurrency=1)
         for _ in range(2):
             await workers.runs.trigger()
         (executing,) = await workers.start(limit=5)
@@ -177,7 +177,7 @@ async def test_a_place_that_becomes_free_wakes_a_claimer_of_a_limited_job(backen
 
 async def test_a_larger_limit_wakes_claimers(backend: Backend) -> None:
     async with working(backend) as workers:
-        job = await workers.runs.job(max_concurrency=1)
+        job = await workers.runs.put(max_concurrency=1)
         for _ in range(3):
             await workers.runs.trigger()
         await workers.start()
@@ -188,7 +188,7 @@ async def test_a_larger_limit_wakes_claimers(backend: Backend) -> None:
 
 async def test_who_has_gone_while_he_waited_takes_nothing(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         gone, stays = await workers.parked(), await workers.parked()
         gone.cancel()
         await asyncio.wait([gone])
@@ -198,7 +198,7 @@ async def test_who_has_gone_while_he_waited_takes_nothing(backend: Backend) -> N
 
 async def test_a_run_claimed_for_somebody_who_has_gone_is_given_back(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         run = await workers.runs.trigger()
         gone = workers.start()
         await settle(3)
@@ -218,7 +218,7 @@ async def test_who_goes_when_he_has_been_given_a_run_gives_it_back(
 ) -> None:
     """The commit is done and the claimer's task has not gone on yet."""
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         gone = await workers.parked()
         hand_over = workers.claims._hand_over
 
@@ -236,7 +236,7 @@ async def test_who_goes_when_he_has_been_given_a_run_gives_it_back(
 
 async def test_the_next_is_woken_when_the_one_who_was_has_gone(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         gone, stays = await workers.parked(), await workers.parked()
 
         def leave(committed: Any) -> None:
@@ -250,7 +250,7 @@ async def test_the_next_is_woken_when_the_one_who_was_has_gone(backend: Backend)
 
 async def test_a_refusal_and_a_full_queue_reach_the_claimer(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         with pytest.raises(Unauthenticated):
             await workers.start(actor=Actor("key:k", "nobody"))
 
@@ -264,7 +264,7 @@ async def test_a_refusal_and_a_full_queue_reach_the_claimer(backend: Backend) ->
 
 async def test_at_the_stop_nobody_is_kept_waiting(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.job()
+        await workers.runs.put()
         waiting = [await workers.parked() for _ in range(3)]
         workers.claims.close()
         assert await asyncio.gather(*waiting) == [(), (), ()]
@@ -279,7 +279,7 @@ async def test_nothing_lies_queued_beside_somebody_who_would_take_it(backend: Ba
     slugs = ("a", "b", "c")
     async with working(backend) as workers:
         for slug in slugs:
-            await workers.runs.job(slug, max_concurrency=rng.choice((None, None, 3)))
+            await workers.runs.put(slug, max_concurrency=rng.choice((None, None, 3)))
         claimers: list[asyncio.Task[Any]] = []
         triggers: list[asyncio.Task[Any]] = []
         for _ in range(150):

@@ -7,7 +7,7 @@ import pytest
 
 from narrows.errors import OutcomeUnknown
 from tests.storage.kit import Backend, opened
-from tests.storage.runs_kit import Runs
+from tests.storage.runs import Runs
 
 STEPS = ("begin", "loaded", "applied", "wrote settle_triggers", "wrote update_runs", "flushed", "committed")
 
@@ -20,8 +20,8 @@ class Crash(BaseException):
 async def test_an_event_and_the_run_that_it_resumes_are_one_commit(backend: Backend, step: str) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "k", timeout_secs=0)
         seen: list[str] = []
 

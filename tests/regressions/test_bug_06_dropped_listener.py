@@ -30,7 +30,7 @@ from narrows.operations.runs import CancelRun
 from narrows.outgoing.answers import Answer
 from narrows.testing import settle
 from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs_kit import SECOND, PutJob, Runs
+from tests.storage.runs import SECOND, PutJob, Runs
 
 URL = "http://one.example/x"
 #: For what must come, on a machine however busy.
@@ -144,7 +144,7 @@ async def life(backend: Backend) -> AsyncIterator[Life]:
 async def test_a_queued_run_is_dispatched(backend: Backend) -> None:
     async with life(backend) as it:
         with it.deaf():
-            await it.runs.job(endpoint_url=URL)
+            await it.runs.put(endpoint_url=URL)
             run = await it.runs.trigger()
         await it.rest()
         assert await it.status(run) == "queued"
@@ -154,7 +154,7 @@ async def test_a_queued_run_is_dispatched(backend: Backend) -> None:
 
 async def test_a_job_that_got_an_endpoint_or_another_one_is_called_there(backend: Backend) -> None:
     async with life(backend) as it:
-        job = await it.runs.job()
+        job = await it.runs.put()
         run = await it.runs.trigger()
         await it.rest()
         assert await it.status(run) == "queued", "it is for workers"
@@ -172,7 +172,7 @@ async def test_a_job_that_got_an_endpoint_or_another_one_is_called_there(backend
 
 async def test_a_run_that_its_event_resumed_is_dispatched_again(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job(endpoint_url=URL)
+        await it.runs.put(endpoint_url=URL)
         it.endpoints.hang = True
         run = await it.runs.trigger()
         await it.rest()
@@ -188,10 +188,10 @@ async def test_a_run_that_its_event_resumed_is_dispatched_again(backend: Backend
 
 async def test_a_delayed_run_and_a_lost_lease_are_woken(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job()
+        await it.runs.put()
         with it.deaf():
             delayed = await it.runs.trigger(scheduled_at=it.bench.clock.now() + SECOND)
-            lost = await it.runs.started()
+            lost = await it.runs.dispatch()
         await it.half_a_minute()
         await it.becomes(delayed, "queued")
         assert await it.status(lost) == "executing", "its lease holds still"
@@ -202,11 +202,11 @@ async def test_a_delayed_run_and_a_lost_lease_are_woken(backend: Backend) -> Non
 
 async def test_a_wait_of_a_run_times_out_and_a_sleep_ends(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job()
-        waits, sleeps = await it.runs.started(), await it.runs.started()
+        await it.runs.put()
+        waits, sleeps = await it.runs.dispatch(), await it.runs.dispatch()
         with it.deaf():
             await it.runs.wait(waits, "k", timeout_secs=1)
-            await it.bench.perform(SleepRun(**it.runs.common(sleeps), duration_secs=1, body_hash="s"))
+            await it.bench.perform(SleepRun(**it.runs.of_dispatch(sleeps), duration_secs=1, body_hash="s"))
         await it.half_a_minute()
         await it.becomes(waits, "timed_out")
         await it.becomes(sleeps, "queued")
@@ -224,10 +224,10 @@ async def test_a_webhook_is_sent(backend: Backend) -> None:
 
 async def test_the_runs_of_a_deleted_job_are_canceled(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job()
+        await it.runs.put()
         run = await it.runs.trigger()
         deleting = DeleteJob(
-            actor=DEV, project_id=PROJECT, entropy=it.bench.entropy(), job="j", cancel_runs=True
+            actor=DEV, project_id=PROJECT, entropy=it.bench.entropy(), job="build", cancel_runs=True
         )
         with it.deaf():
             await it.bench.perform(deleting)
@@ -239,7 +239,7 @@ async def test_the_runs_of_a_deleted_job_are_canceled(backend: Backend) -> None:
 
 async def test_a_request_whose_run_was_canceled_is_broken_off_with_the_next_renewal(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job(endpoint_url=URL)
+        await it.runs.put(endpoint_url=URL)
         it.endpoints.hang = True
         run = await it.runs.trigger()
         await it.rest()
@@ -256,8 +256,8 @@ async def test_a_request_whose_run_was_canceled_is_broken_off_with_the_next_rene
 
 async def test_a_worker_finds_it_by_his_next_claim(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.job()
-        claim = Claim(PROJECT, ("j",), 1, "worker:w", WORKER_LEASE_US, DEV)
+        await it.runs.put()
+        claim = Claim(PROJECT, ("build",), 1, "worker:w", WORKER_LEASE_US, DEV)
         claims = it.bench.service.claims
         waiting = asyncio.create_task(claims.claim(claim, 20))
         while not claims.waiting:

@@ -9,7 +9,7 @@ from narrows.errors import Conflict
 from narrows.operations.base import DEV
 from narrows.operations.runs import CancelRun
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.storage.runs_kit import Runs
+from tests.storage.runs import Runs
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -19,8 +19,8 @@ async def test_no_event_reaches_a_run_that_was_canceled(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, *keys)
         cancel = CancelRun(actor=DEV, project_id=PROJECT, entropy=1, run_id=run.id)
         sends = [bench.sending(key, "1") for key in keys]
@@ -40,8 +40,8 @@ async def test_no_event_reaches_a_run_that_was_canceled(
 async def test_the_losers_of_a_group_take_no_event_and_resume_nobody(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "a", "b")
         await bench.send("a", '"first"')
         with pytest.raises(Conflict):

@@ -10,7 +10,7 @@ from narrows.keyring import Keyring
 from narrows.operations.reads import RunCheckpoint
 from narrows.operations.run_plane import SaveCheckpoint
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.storage.runs_kit import Runs
+from tests.storage.runs import Runs
 
 LONG = '"' + "p" * 5_000 + '"'
 
@@ -19,9 +19,9 @@ LONG = '"' + "p" * 5_000 + '"'
 async def test_a_run_resumed_after_months_has_state_and_payload(backend: Backend, payload: str) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
-        await bench.perform(SaveCheckpoint(**runs.common(run), state='{"step":1}'))
+        await runs.put()
+        run = await runs.dispatch()
+        await bench.perform(SaveCheckpoint(**runs.of_dispatch(run), state='{"step":1}'))
         await runs.wait(run, "k", timeout_secs=31_536_000)
         bench.clock.advance(secs=300 * 86_400)
         await bench.send("k", payload)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from tests.storage.kit import Backend, opened
-from tests.storage.runs_kit import Runs
+from tests.storage.runs import Runs
 
 
 @pytest.mark.parametrize("state", ["waiting", "queued", "executing", "waiting again"])
@@ -16,8 +16,8 @@ async def test_the_answer_of_a_dispatch_that_asked_to_wait_is_dropped(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(endpoint_url="http://127.0.0.1:1/")
-        first = await runs.started(holder="server:s")
+        await runs.put(endpoint_url="http://127.0.0.1:1/")
+        first = await runs.dispatch(holder="server:s")
         await runs.wait(first, "k")
         if state != "waiting":
             await bench.send("k")  # the event comes before the 2xx

@@ -11,17 +11,17 @@ from narrows.errors import Refusal
 from narrows.operations.base import DEV
 from narrows.operations.runs import CancelRun
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.storage.runs_kit import Runs
+from tests.storage.runs import Runs
 
 
 async def test_crossing_changes_of_the_same_rows_never_fail(backend: Backend) -> None:
     order = random.Random(21)
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         for turn in range(12):
             keys = [f"{turn}:{letter}" for letter in "abcd"]
-            first, second = await runs.started(), await runs.started()
+            first, second = await runs.dispatch(), await runs.dispatch()
             await runs.wait(first, *keys[:2], mode=GroupMode.ALL)
             await runs.wait(second, *keys[2:])
             ids = (first.id, second.id)

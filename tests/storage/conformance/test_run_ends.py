@@ -22,7 +22,7 @@ from narrows.operations.run_plane import (
 )
 from narrows.operations.runs import CancelRun, ReplayRun
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.storage.runs_kit import SECOND, Runs
+from tests.storage.runs import SECOND, Runs
 
 LONG = '"' + "x" * 3_000 + '"'
 
@@ -36,11 +36,11 @@ async def _waits(runs: Runs, run: Run) -> None:
 
 
 async def _fails(runs: Runs, run: Run) -> None:
-    await runs.bench.perform(FailRun(**runs.common(run), error="x", body_hash="f"))
+    await runs.bench.perform(FailRun(**runs.of_dispatch(run), error="x", body_hash="f"))
 
 
 async def _gives_back(runs: Runs, run: Run) -> None:
-    await runs.bench.perform(ReleaseRun(**runs.common(run), body_hash="r"))
+    await runs.bench.perform(ReleaseRun(**runs.of_dispatch(run), body_hash="r"))
 
 
 @pytest.mark.parametrize("state", [_nothing, _waits, _fails, _gives_back])
@@ -49,8 +49,8 @@ async def test_a_run_is_canceled_in_every_state_with_all_that_it_waits_for(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await state(runs, run)
         cancel = CancelRun(actor=DEV, project_id=PROJECT, entropy=1, run_id=run.id)
         assert (await bench.perform(cancel)).status == "canceled"
@@ -58,7 +58,7 @@ async def test_a_run_is_canceled_in_every_state_with_all_that_it_waits_for(
         with pytest.raises(Conflict, match="already canceled"):
             await bench.perform(cancel)
         with pytest.raises(Gone):
-            await bench.perform(Heartbeat(**runs.common(run), lease_us=1))
+            await bench.perform(Heartbeat(**runs.of_dispatch(run), lease_us=1))
     assert backend.faults() == []
 
 
@@ -67,8 +67,8 @@ async def test_failures_are_tried_again_until_the_dead_letter_and_count_anew_aft
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(max_attempts=2)
-        run = await runs.started()
+        await runs.put(max_attempts=2)
+        run = await runs.dispatch()
         failed = await runs.finish(run, completed=False, error="503", retry_after_secs=7)
         assert failed is not None
         assert (failed.status, failed.attempt, failed.error) == ("delayed", 2, "503")
@@ -81,7 +81,7 @@ async def test_failures_are_tried_again_until_the_dead_letter_and_count_anew_aft
         for attempt, status in ((1, "delayed"), (2, "dead_letter")):
             (run,) = await runs.claim()
             assert run.attempt == attempt
-            assert await bench.perform(FailRun(**runs.common(run), error="x", body_hash="f")) == status
+            assert await bench.perform(FailRun(**runs.of_dispatch(run), error="x", body_hash="f")) == status
             bench.clock.advance(us=400 * SECOND)
             await runs.wake(run)
     assert backend.faults() == []
@@ -90,18 +90,18 @@ async def test_failures_are_tried_again_until_the_dead_letter_and_count_anew_aft
 async def test_a_failure_that_is_not_to_be_tried_again_has_failed(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
-        failing = FailRun(**runs.common(run), error="never", retry=False, body_hash="f")
+        await runs.put()
+        run = await runs.dispatch()
+        failing = FailRun(**runs.of_dispatch(run), error="never", retry=False, body_hash="f")
         assert await bench.perform(failing) == "failed"
 
 
 async def test_a_lost_lease_is_an_attempt_and_one_given_back_is_not(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(max_attempts=2)
-        run = await runs.started()
-        await bench.perform(ReleaseRun(**runs.common(run), body_hash="r"))
+        await runs.put(max_attempts=2)
+        run = await runs.dispatch()
+        await bench.perform(ReleaseRun(**runs.of_dispatch(run), body_hash="r"))
         (run,) = await runs.claim()
         assert (run.dispatch, run.attempt) == (2, 1)
         bench.clock.advance(us=WORKER_LEASE_US - 1)
@@ -118,10 +118,10 @@ async def test_a_lost_lease_is_an_attempt_and_one_given_back_is_not(backend: Bac
 async def test_a_lease_is_renewed_but_never_beyond_the_time_of_its_dispatch(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(timeout_secs=100)
-        run = await runs.started()
+        await runs.put(timeout_secs=100)
+        run = await runs.dispatch()
         bench.clock.advance(us=50 * SECOND)
-        beat = Heartbeat(**runs.common(run), lease_us=WORKER_LEASE_US)
+        beat = Heartbeat(**runs.of_dispatch(run), lease_us=WORKER_LEASE_US)
         renewed = await bench.perform(beat)
         assert renewed.due_at == (run.dispatched_at or 0) + 100 * SECOND
         bench.clock.advance(us=51 * SECOND)
@@ -133,8 +133,8 @@ async def test_a_lease_is_renewed_but_never_beyond_the_time_of_its_dispatch(back
 async def test_a_restarted_server_queues_its_own_dispatches_and_spares_the_workers(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        mine, theirs = await runs.started(holder="server:old"), await runs.started()
+        await runs.put()
+        mine, theirs = await runs.dispatch(holder="server:old"), await runs.dispatch()
         bench.clock.advance(us=59 * SECOND)
         taken = TakeBackDispatches(
             ids=((PROJECT, mine.id), (PROJECT, theirs.id)),
@@ -153,16 +153,16 @@ async def test_a_restarted_server_queues_its_own_dispatches_and_spares_the_worke
 async def test_a_replay_is_a_new_run_that_knows_how_the_last_wait_ended(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(max_attempts=1)
-        run = await runs.started(payload=LONG)
-        await bench.perform(SaveCheckpoint(**runs.common(run), state=LONG))
+        await runs.put(max_attempts=1)
+        run = await runs.dispatch(payload=LONG)
+        await bench.perform(SaveCheckpoint(**runs.of_dispatch(run), state=LONG))
         replaying = ReplayRun(actor=DEV, project_id=PROJECT, entropy=5, run_id=run.id)
         with pytest.raises(Conflict, match="executing"):
             await bench.perform(replaying)
         await runs.wait(run, "k")
         await bench.send("k", "1")
         (run,) = await runs.claim()
-        await bench.perform(FailRun(**runs.common(run), error="x", body_hash="f"))
+        await bench.perform(FailRun(**runs.of_dispatch(run), error="x", body_hash="f"))
         replayed = await bench.perform(replaying)
         assert (replayed.status, replayed.replay_of, replayed.attempt) == ("queued", run.id, 1)
         ended = await runs.get(run)
@@ -171,6 +171,6 @@ async def test_a_replay_is_a_new_run_that_knows_how_the_last_wait_ended(backend:
         ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, replayed.payload_id))
         assert text == LONG
         (again,) = await runs.claim()
-        await bench.perform(SaveCheckpoint(**runs.common(again), state="2"))
+        await bench.perform(SaveCheckpoint(**runs.of_dispatch(again), state="2"))
         assert len(await bench.rows("payloads_by_id", (PROJECT, ended.state_id or ""))) == 1
     assert backend.faults() == []

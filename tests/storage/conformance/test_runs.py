@@ -24,7 +24,7 @@ from narrows.operations.run_plane import (
     SleepRun,
 )
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.storage.runs_kit import SECOND, Runs
+from tests.storage.runs import SECOND, Runs
 
 LONG = '"' + "x" * 3_000 + '"'
 
@@ -32,16 +32,16 @@ LONG = '"' + "x" * 3_000 + '"'
 async def test_a_run_goes_through_its_life(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         made = await runs.trigger(payload='{"n":1}')
         assert (made.status, made.dispatch) == ("queued", 0)
         (run,) = await runs.claim()
         assert (run.status, run.dispatch, run.holder) == ("executing", 1, "worker:w")
         assert await runs.claim() == ()
-        done = CompleteRun(**runs.common(run), result=LONG, body_hash="h")
+        done = CompleteRun(**runs.of_dispatch(run), result=LONG, body_hash="h")
         assert await bench.perform(done) == "completed"
         ended = await runs.get(run)
-        assert (ended.status, ended.result, ended.finished_at is not None) == ("completed", None, True)
+        assert (ended.status, ended.result, ended.finished_at is not None) == ("completed", LONG, True)
         ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, ended.result_id or ""))
         assert text == LONG
     assert backend.faults() == []
@@ -50,8 +50,8 @@ async def test_a_run_goes_through_its_life(backend: Backend) -> None:
 async def test_the_highest_priority_goes_first_then_the_oldest(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job("a")
-        await runs.job("b")
+        await runs.put("a")
+        await runs.put("b")
         made = [
             await runs.trigger(slug, priority=priority)
             for slug, priority in (("a", 0), ("b", 0), ("a", 5), ("b", 9), ("a", 0))
@@ -64,7 +64,7 @@ async def test_the_highest_priority_goes_first_then_the_oldest(backend: Backend)
 async def test_claims_in_one_commit_never_get_the_same_run(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         for _ in range(6):
             await runs.trigger()
         found = await bench.together(*(runs.claiming(limit=2, holder=f"worker:{n}") for n in range(4)))
@@ -77,7 +77,7 @@ async def test_claims_in_one_commit_never_get_the_same_run(backend: Backend) -> 
 async def test_a_job_never_has_more_runs_executing_than_it_may(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job(max_concurrency=2)
+        await runs.put(max_concurrency=2)
         for _ in range(5):
             await runs.trigger()
         found = await bench.together(*(runs.claiming(limit=3, holder=f"worker:{n}") for n in range(3)))
@@ -93,7 +93,7 @@ async def test_a_job_never_has_more_runs_executing_than_it_may(backend: Backend)
 async def test_a_delayed_run_is_queued_at_its_time_and_not_before(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         run = await runs.trigger(scheduled_at=bench.clock.now() + 5 * SECOND)
         assert run.status == "delayed"
         assert await runs.wake(run) == 0
@@ -109,8 +109,8 @@ async def test_a_delayed_run_is_queued_at_its_time_and_not_before(backend: Backe
 async def test_an_event_resumes_its_run_in_the_commit_that_receives_it(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         outcome = await runs.wait(run, "k")
         assert [wait.event_key for wait in outcome.waits] == ["k"]
         assert (await runs.get(run)).status == "waiting"
@@ -125,9 +125,9 @@ async def test_an_event_resumes_its_run_in_the_commit_that_receives_it(backend: 
 async def test_an_event_that_was_held_lets_the_run_go_on_at_once(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
+        await runs.put()
         await bench.send("k", "7", hold_secs=60)
-        run = await runs.started()
+        run = await runs.dispatch()
         outcome = await runs.wait(run, "k")
         assert (await runs.get(run)).status == "queued"
         trigger = await bench.get_by_id(outcome.waits[0].trigger_id)
@@ -139,8 +139,8 @@ async def test_an_ending_call_repeated_by_its_dispatch_gets_its_first_answer_als
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         first = await runs.wait(run, "k")
         assert await runs.wait(run, "k") == first
         with pytest.raises(Conflict):
@@ -148,24 +148,24 @@ async def test_an_ending_call_repeated_by_its_dispatch_gets_its_first_answer_als
         await bench.send("k")
         (second,) = await runs.claim()
         assert await runs.wait(run, "k") == first
-        done = CompleteRun(**runs.common(second), result="1", body_hash="h")
+        done = CompleteRun(**runs.of_dispatch(second), result="1", body_hash="h")
         assert await bench.perform(done) == "completed"
         assert await bench.perform(done) == "completed"
         assert await runs.wait(run, "k") == first
         with pytest.raises(Gone):
-            await bench.perform(FailRun(**runs.common(second), error="late", body_hash="f"))
+            await bench.perform(FailRun(**runs.of_dispatch(second), error="late", body_hash="f"))
 
 
 async def test_what_an_earlier_dispatch_still_does_changes_nothing(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "k")
         await bench.send("k")
         (second,) = await runs.claim()
         before = await runs.get(run)
-        common = runs.common(run)
+        common = runs.of_dispatch(run)
         for late in (
             CompleteRun(**common, result="1", body_hash="c"),
             FailRun(**common, error="x", body_hash="f"),
@@ -196,8 +196,8 @@ async def test_a_group_goes_on_when_enough_has_come_and_closes_the_rest(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "a", "b", "c", mode=mode, count=count)
         for number, key in enumerate(("c", "a", "b")[:sent], 1):
             assert (await runs.get(run)).status == "waiting"
@@ -216,8 +216,8 @@ async def test_fifty_events_in_one_commit_in_any_order_are_all_taken_and_resume_
     random.Random(seed).shuffle(keys)
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, *sorted(keys), mode=GroupMode.ALL)
         outcomes = await bench.together(*(bench.sending(key, f'"{key}"') for key in keys))
         assert not [each for each in outcomes if isinstance(each, Exception)]
@@ -237,8 +237,8 @@ async def test_fifty_events_of_one_group_in_one_commit_resume_it_once(backend: B
     for order in (keys, keys[::-1], keys[25:] + keys[:25]):
         async with opened(backend) as bench:
             runs = Runs(bench)
-            await runs.job()
-            run = await runs.started()
+            await runs.put()
+            run = await runs.dispatch()
             await runs.wait(run, *keys, mode=GroupMode.COUNT, count=20)
             outcomes = await bench.together(*(bench.sending(key, "1") for key in order))
             taken = [
@@ -249,7 +249,7 @@ async def test_fifty_events_of_one_group_in_one_commit_resume_it_once(backend: B
             assert taken == order[:20]
             assert all(isinstance(outcome, Conflict) for outcome in outcomes[20:])
             (again,) = await runs.claim()
-            await bench.perform(CompleteRun(**runs.common(again), result=None, body_hash="h"))
+            await bench.perform(CompleteRun(**runs.of_dispatch(again), result=None, body_hash="h"))
             resumed = [
                 fact for commit in bench.commits for fact in commit.facts if fact.kind == "run.resumed"
             ]
@@ -263,8 +263,8 @@ async def test_a_time_out_ends_the_run_or_lets_it_go_on_as_it_asked(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "a", "b", mode=GroupMode.ALL, on_timeout=on_timeout, timeout_secs=5)
         bench.clock.advance(us=6 * SECOND)
         trigger = await bench.get("a")
@@ -280,8 +280,8 @@ async def test_a_canceled_wait_ends_the_run_or_lets_it_go_on_as_it_asked(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "a", "b", on_cancel=on_cancel)
         await bench.perform(bench.canceling("a"))
         assert (await runs.get(run)).status == "waiting"  # any: the other may still come
@@ -295,8 +295,8 @@ async def test_a_time_out_and_an_event_in_one_commit_leave_one_winner(
 ) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await runs.wait(run, "k", timeout_secs=5, on_timeout=OnEnd.RESUME)
         made = {"event": bench.sending("k", "1"), "clock": bench.expiring(await bench.get("k"))}
         bench.clock.advance(us=6 * SECOND)
@@ -309,9 +309,9 @@ async def test_a_time_out_and_an_event_in_one_commit_leave_one_winner(
 async def test_a_sleep_elapses_and_no_event_can_end_it(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
-        slept = await bench.perform(SleepRun(**runs.common(run), duration_secs=5, body_hash="s"))
+        await runs.put()
+        run = await runs.dispatch()
+        slept = await bench.perform(SleepRun(**runs.of_dispatch(run), duration_secs=5, body_hash="s"))
         key = slept.waits[0].event_key
         with pytest.raises(Conflict, match="takes no event"):
             await bench.send(key)
@@ -321,7 +321,7 @@ async def test_a_sleep_elapses_and_no_event_can_end_it(backend: Backend) -> None
         await bench.perform(bench.expiring(await bench.get(key)))
         assert (await bench.get(key)).status == "received"
         (again,) = await runs.claim()
-        outcome = await bench.perform(SleepRun(**runs.common(again), duration_secs=0, body_hash="s"))
+        outcome = await bench.perform(SleepRun(**runs.of_dispatch(again), duration_secs=0, body_hash="s"))
         assert (await bench.get(outcome.waits[0].event_key)).status == "received"
         assert (await runs.get(run)).status == "queued"
     assert backend.faults() == []
@@ -330,8 +330,8 @@ async def test_a_sleep_elapses_and_no_event_can_end_it(backend: Backend) -> None
 async def test_a_refused_wait_leaves_the_run_executing(backend: Backend) -> None:
     async with opened(backend) as bench:
         runs = Runs(bench)
-        await runs.job()
-        run = await runs.started()
+        await runs.put()
+        run = await runs.dispatch()
         await bench.open("taken")
         for keys, refusal in (
             (("a", "taken"), Conflict),
