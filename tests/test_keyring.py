@@ -42,7 +42,11 @@ def test_an_older_key_opens_what_it_closed_and_the_newest_closes() -> None:
     assert Keyring.of(NEW).decrypt(Keyring.of(NEW, OLD).encrypt("whsec_y")) == "whsec_y"
 
 
-@pytest.mark.parametrize("kept", [Keyring.of(OLD).encrypt("x"), "", "gAAAA", "no base64 ü", "\0"])
+@pytest.mark.parametrize(
+    "kept",
+    [Keyring.of(OLD).encrypt("x"), "", "gAAAA", "no base64 ü", "\0"],
+    ids=["of another key", "empty", "cut", "no base64", "NUL"],
+)
 def test_what_no_key_opens_says_what_to_do(kept: str) -> None:
     with pytest.raises(StorageError, match="cannot be decrypted") as refused:
         Keyring.of(NEW).decrypt(kept)
