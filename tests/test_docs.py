@@ -54,9 +54,7 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = self._free_port()
         self._script(folder / "bin" / "narrows", f'exec {shlex.quote(sys.executable)} -m narrows "$@"')
         self._script(folder / "deploy.sh", "echo deployed")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NARROWS_")}
@@ -66,6 +64,12 @@ class Machine:
             "NARROWS_URL": f"http://localhost:{self.port}",
         }
         self.server = self.start(f"narrows dev --port {self.port}", "server.log")
+
+    @staticmethod
+    def _free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])
 
     @staticmethod
     def _script(path: Path, line: str) -> None:
