@@ -4,6 +4,7 @@ SIGKILL of the server."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -272,7 +273,7 @@ def test_wait_and_stream_live_through_a_restart(mortal: Server, number: int) -> 
 
 
 #: Their examples wait for what nobody in a test sends; they are only compiled.
-BLOCKING = {"wait", "stream"}
+BLOCKING = {"wait", "stream", "wait_for_run"}
 
 
 @pytest.mark.parametrize(
@@ -287,4 +288,8 @@ def test_examples_run(client: Client, name: str) -> None:
     trigger = client.open("approval:order_1" if "order_1" in example else key, if_waiting="join")
     if name == "open":
         client.cancel(trigger)
+    with contextlib.suppress(NotFound):
+        client.delete_job("resize-image", cancel_runs=True)
+    if name != "create_job":
+        client.create_job("resize-image")
     exec(code, {"client": client, "trigger": trigger, "BatchItem": BatchItem})
