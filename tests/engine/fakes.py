@@ -14,7 +14,7 @@ from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import DueHeldEvents, DueTriggers, ReadMark
 from narrows.operations.reads.retention import SurplusUnmatched
-from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
 from narrows.testing import ManualClock
@@ -122,12 +122,12 @@ class FakeService:
                 expired += 1
         return expired
 
-    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> Pruned:
         self.pruned.append(what)
         table = table_of(what)
         going = min(self.old_rows.get(table, 0), what.limit)
         self.old_rows[table] = self.old_rows.get(table, 0) - going
-        return going
+        return Pruned(going, what.after if self.old_rows[table] else None)
 
     def expired(self) -> list[tuple[str, ...]]:
         """The ids of each operation that timed triggers out."""

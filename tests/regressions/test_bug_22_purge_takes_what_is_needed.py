@@ -24,7 +24,7 @@ async def test_a_settled_wait_of_a_live_root_stays(backend: Backend, kind: str) 
         await bench.send("a", LARGE)
         bench.clock.advance(secs=90 * 86_400)
         assert (await bench.service.purge(Purge(DEV, PROJECT, 0, False, 1))).deleted == 0
-        assert await bench.service.prune(PruneTriggers(bench.clock.now(), 10, 1)) == 0
+        assert await bench.prune(PruneTriggers(bench.clock.now(), 10, 1)) == 0
         found = DeleteTriggers(ids=((PROJECT, trigger.id),), settled_before=bench.clock.now(), entropy=1)
         assert await bench.perform(found) == 0
         assert (await bench.get("a")).response_payload == LARGE
@@ -37,7 +37,7 @@ async def test_a_shared_payload_outlives_the_first_of_its_triggers(backend: Back
         await bench.service.send_prefix(SendPrefix(DEV, PROJECT, "p:", LARGE, bench.entropy()))
         bench.clock.advance(secs=1)
         for left in (2, 1):
-            assert await bench.service.prune(PruneTriggers(bench.clock.now(), 1, 1)) == 1
+            assert await bench.prune(PruneTriggers(bench.clock.now(), 1, 1)) == 1
             assert [t.response_payload for t in await bench.listed()] == [LARGE] * left
 
 

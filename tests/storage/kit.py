@@ -20,6 +20,7 @@ from narrows.operations.access import CreateProject
 from narrows.operations.base import DEV, TriggerOutcome
 from narrows.operations.events import BatchEvent, SendBatch, SendEvent
 from narrows.operations.reads import GetStats, GetTrigger, GetTriggerById, ListTriggers
+from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.service import Service
 from narrows.operations.triggers import CancelTrigger, ExpireTriggers, OpenTrigger
 from narrows.storage.committed import Committed
@@ -108,6 +109,11 @@ class Bench:
 
     async def perform(self, operation: Any) -> Any:
         return await self.store.perform(operation)
+
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
+        """How many rows one commit of retention deletes."""
+        pruned: Pruned = await self.service.prune(what)
+        return pruned.deleted
 
     async def together(self, *operations: Any) -> list[Any]:
         """What the operations come to in one commit; a refusal stands in its place."""

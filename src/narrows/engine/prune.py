@@ -1,8 +1,9 @@
 """The role that deletes what has outlived its retention, in small commits, spread out.
 
 It works through its duties one by one: each round is one commit of at most 500 rows, then a pause
-of twice as long as that commit took, so that it never has more than a third of the writer. Nothing
-is remembered between rounds: what is left after a crash or a stop is found again by its age.
+of twice as long as that commit took, so that it never has more than a third of the writer. A duty goes
+over its table once, so that what has to stay is passed and not looked at again until the next time. Only
+that place is remembered: what is left after a crash or a stop is found again by its age.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from narrows.engine.loop import Role
-from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.reads.retention import START
+from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -57,22 +59,24 @@ class PruneRole(Role):
         self._clock = service.clock
         self._duties = duties(retention_days)
         self._current = 0
+        self._after = START
 
     async def round(self) -> int | None:
         started = self._clock.monotonic()
-        deleted = await self._prune(self._duties[self._current])
-        self.deleted += deleted
+        pruned = await self._prune(self._duties[self._current])
+        self.deleted += pruned.deleted
+        self._after = pruned.next_after or START
         took_us = int((self._clock.monotonic() - started) * SECOND_US)
-        if deleted == 0:
+        if pruned.next_after is None:
             self._current = (self._current + 1) % len(self._duties)
             if self._current == 0:
                 return self._clock.now() + PERIOD_US
         return self._clock.now() + max(SHORTEST_PAUSE_US, 2 * took_us)
 
-    async def _prune(self, duty: Duty) -> int:
-        before = self._clock.now() - duty.age_us
+    async def _prune(self, duty: Duty) -> Pruned:
+        service, after, before = self._service, self._after, self._clock.now() - duty.age_us
+        if duty.table is None:
+            return await service.prune(PruneTriggers(before, ROWS_AN_OPERATION, service.entropy(), after))
         if duty.table == "runs":
-            return await self._service.prune(PruneRuns(before, ROWS_AN_OPERATION, self._service.entropy()))
-        if duty.table is not None:
-            return await self._service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION))
-        return await self._service.prune(PruneTriggers(before, ROWS_AN_OPERATION, self._service.entropy()))
+            return await service.prune(PruneRuns(before, ROWS_AN_OPERATION, service.entropy(), after))
+        return await service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION, after))

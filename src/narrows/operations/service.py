@@ -27,11 +27,12 @@ from narrows.operations.reads import (
     ListApiKeys,
     LoadSchema,
     OldRows,
-    PrunableRuns,
+    Prunable,
     WaitGroupsOf,
 )
-from narrows.operations.reads.internal import LoadHeldPayload, PrunableTriggers
-from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.reads.internal import LoadHeldPayload
+from narrows.operations.reads.retention import START, RowPlace
+from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.storage.writer import Undecided
 
 #: An operation that is asked again and again because what it depends on changes is given up.
@@ -105,38 +106,33 @@ class Service:
             if cursor is None:
                 return False
 
-    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
-        """One small commit of retention; 0 when nothing is left that is old enough."""
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> Pruned:
+        """One small commit of retention, or a look that finds nothing to delete."""
         if isinstance(what, PruneTriggers):
-            return await self._prune_triggers(what)
-        return await (self._prune_runs(what) if isinstance(what, PruneRuns) else self._prune_rows(what))
+            keys, last = await self.read(Prunable("triggers", what.before, what.limit, what.after))
+            return Pruned(await self._delete_triggers(what, tuple(keys)), last)
+        if isinstance(what, PruneRuns):
+            keys, last = await self.read(Prunable("runs", what.before, what.limit, what.after))
+            going = DeleteRuns(ids=tuple(keys), finished_before=what.before, entropy=what.entropy)
+            return Pruned(await self.decide(going) if keys else 0, last)
+        if what.table == "deliveries":
+            keys, last = await self.read(Prunable(what.table, what.before, what.limit, what.after))
+        else:
+            # All that is found goes, so that the next look begins at the start again.
+            keys = await self.read(OldRows(table=what.table, before=what.before, limit=what.limit))
+            last = START if len(keys) >= what.limit else None
+        rows = DeleteRows(table=what.table, keys=tuple(map(tuple, keys)), before=what.before)
+        return Pruned(await self.decide(rows) if keys else 0, last)
 
-    async def _prune_triggers(self, prune: PruneTriggers) -> int:
-        ids = await self.read(PrunableTriggers(settled_before=prune.before, limit=prune.limit))
-        if not ids:
-            return 0
-        operation = DeleteTriggers(
-            ids=tuple(ids),
-            settled_before=prune.before,
-            entropy=prune.entropy,
-            wait_groups=await self.read(WaitGroupsOf(tuple(ids))),
-        )
-        deleted: int = await self.decide(operation)
-        return deleted
-
-    async def _prune_runs(self, prune: PruneRuns) -> int:
-        ids = await self.read(PrunableRuns(prune.before, prune.limit))
-        if not ids:
-            return 0
-        operation = DeleteRuns(ids=tuple(ids), finished_before=prune.before, entropy=prune.entropy)
-        deleted: int = await self.decide(operation)
-        return deleted
-
-    async def _prune_rows(self, prune: PruneRows) -> int:
-        keys = await self.read(OldRows(table=prune.table, before=prune.before, limit=prune.limit))
+    async def _delete_triggers(self, prune: PruneTriggers, keys: tuple[RowPlace, ...]) -> int:
         if not keys:
             return 0
-        operation = DeleteRows(table=prune.table, keys=tuple(map(tuple, keys)), before=prune.before)
+        operation = DeleteTriggers(
+            ids=keys,
+            settled_before=prune.before,
+            entropy=prune.entropy,
+            wait_groups=await self.read(WaitGroupsOf(keys)),
+        )
         deleted: int = await self.decide(operation)
         return deleted
 

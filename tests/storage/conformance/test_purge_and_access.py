@@ -71,7 +71,7 @@ async def test_purge_leaves_what_a_live_root_still_needs(backend: Backend) -> No
         assert (await bench.service.purge(_purge(bench))).deleted == 1
         assert [trigger.event_key for trigger in await bench.listed()] == ["live"]
         prune = PruneTriggers(bench.clock.now(), 100, bench.entropy())
-        assert await bench.service.prune(prune) == 0
+        assert await bench.prune(prune) == 0
 
 
 async def test_retention_takes_settled_triggers_of_all_projects(backend: Backend) -> None:
@@ -82,8 +82,8 @@ async def test_retention_takes_settled_triggers_of_all_projects(backend: Backend
             await bench.send("a", "1", project_id=project_id)
             await bench.open("b", 0, project_id=project_id)
         bench.clock.advance(secs=DAY_SECS)
-        assert await bench.service.prune(PruneTriggers(bench.clock.now(), 1, bench.entropy())) == 1
-        assert await bench.service.prune(PruneTriggers(bench.clock.now(), 9, bench.entropy())) == 1
+        assert await bench.prune(PruneTriggers(bench.clock.now(), 1, bench.entropy())) == 1
+        assert await bench.prune(PruneTriggers(bench.clock.now(), 9, bench.entropy())) == 1
         assert [trigger.event_key for trigger in await bench.listed()] == ["b"]
 
 
@@ -94,10 +94,10 @@ async def test_a_purged_payload_that_others_name_stays(backend: Backend) -> None
         await bench.service.send_prefix(SendPrefix(DEV, PROJECT, "p:", LARGE, bench.entropy()))
         bench.clock.advance(secs=1)
         prune = PruneTriggers(bench.clock.now(), 1, bench.entropy())
-        assert await bench.service.prune(prune) == 1
+        assert await bench.prune(prune) == 1
         (left,) = await bench.listed()
         assert left.response_payload == LARGE
-        assert await bench.service.prune(prune) == 1
+        assert await bench.prune(prune) == 1
         assert await bench.rows("payloads_by_id", (PROJECT, left.response_payload_id or "")) == []
 
 
@@ -110,8 +110,8 @@ async def test_retention_takes_old_facts_also_those_of_admin_keys(backend: Backe
         bench.clock.advance(secs=DAY_SECS)
         before = bench.clock.now()
         await bench.send("a", "1")
-        assert await bench.service.prune(PruneRows("facts", before, 100)) == len(old)
-        assert await bench.service.prune(PruneRows("facts", before, 100)) == 0
+        assert await bench.prune(PruneRows("facts", before, 100)) == len(old)
+        assert await bench.prune(PruneRows("facts", before, 100)) == 0
 
 
 # ---- idempotency keys ------------------------------------------------------------------------
@@ -171,7 +171,7 @@ async def test_after_its_day_a_key_is_free_and_retention_leaves_its_new_use_alon
         assert isinstance(await bench.perform(_once(bench.opening("b"), body="other")), Replayed)
         bench.clock.advance(us=KEPT_US, secs=1)
         prune = PruneRows("idempotency_records", bench.clock.now() - KEPT_US, 10)
-        assert await bench.service.prune(prune) == 1
+        assert await bench.prune(prune) == 1
         assert await bench.rows("idempotency_by_scope", ("scope",)) == []
 
 

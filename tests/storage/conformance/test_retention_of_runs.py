@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from narrows.core.deliveries import Outcome
 from narrows.core.run_records import Run
 from narrows.core.states import FactKind, RunStatus
+from narrows.engine.prune import PERIOD_US, PruneRole
 from narrows.errors import NotFound
 from narrows.operations.base import DEV
 from narrows.operations.deliveries import ClaimDeliveries, FinishDeliveries
@@ -24,11 +27,11 @@ SECOND_US = 1_000_000
 
 
 async def _prune_runs(bench: Bench, limit: int = 500) -> int:
-    return await bench.service.prune(PruneRuns(bench.clock.now(), limit, bench.entropy()))
+    return await bench.prune(PruneRuns(bench.clock.now(), limit, bench.entropy()))
 
 
 async def _prune_triggers(bench: Bench) -> int:
-    return await bench.service.prune(PruneTriggers(bench.clock.now(), 500, bench.entropy()))
+    return await bench.prune(PruneTriggers(bench.clock.now(), 500, bench.entropy()))
 
 
 async def _waited(bench: Bench, runs: Runs, *keys: str) -> Run:
@@ -83,7 +86,7 @@ async def test_only_runs_that_ended_before_go_a_few_at_a_time(backend: Backend) 
         before = bench.clock.now()
         await runs.complete(late)
         prune = PruneRuns(before, 2, bench.entropy())
-        assert [await bench.service.prune(prune) for _ in range(3)] == [2, 1, 0]
+        assert [await bench.prune(prune) for _ in range(3)] == [2, 1, 0]
         everything = tuple((PROJECT, run.id) for run in (*old, late, waiting, queued))
         again = DeleteRuns(ids=everything, finished_before=before, entropy=bench.entropy())
         assert await bench.perform(again) == 0
@@ -162,7 +165,7 @@ async def test_a_trigger_stays_while_a_webhook_about_it_is_due(backend: Backend)
         assert (await bench.service.purge(Purge(DEV, PROJECT, 1, True, 1))).would_delete == 0
         assert await _prune_triggers(bench) == 0
         prune = PruneRows("deliveries", bench.clock.now(), 10)
-        assert await bench.service.prune(prune) == 0
+        assert await bench.prune(prune) == 0
         await _deliver(bench, settled_one)
         # The other one is of no use without its trigger.
         assert await _prune_triggers(bench) == 1
@@ -180,9 +183,9 @@ async def test_deliveries_that_are_over_go_by_their_age(backend: Backend) -> Non
         bench.clock.advance(secs=1)
         await _deliver(bench, delivery_id)
         prune = PruneRows("deliveries", bench.clock.now(), 10)
-        assert await bench.service.prune(prune) == 0
+        assert await bench.prune(prune) == 0
         bench.clock.advance(secs=1)
-        assert await bench.service.prune(PruneRows("deliveries", bench.clock.now(), 10)) == 1
+        assert await bench.prune(PruneRows("deliveries", bench.clock.now(), 10)) == 1
         assert await bench.rows("deliveries_by_id", (PROJECT, delivery_id)) == []
 
 
@@ -198,3 +201,32 @@ async def _deliver(bench: Bench, delivery_id: str) -> None:
     claimed = await bench.perform(ClaimDeliveries(ids=keys, lease_us=SECOND_US, entropy=bench.entropy()))
     ended = tuple((each, Outcome(200)) for each in claimed)
     assert await bench.perform(FinishDeliveries(ended=ended, entropy=bench.entropy())) == 1
+
+
+async def test_what_has_to_stay_does_not_hold_up_what_may_go(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("narrows.engine.prune.ROWS_AN_OPERATION", 5)
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.create()
+        await _waited(bench, runs, *(f"kept:{number}" for number in range(20)))
+        for number in range(12):
+            await bench.open(f"gone:{number}")
+            await bench.send(f"gone:{number}", "1")
+        bench.clock.advance(secs=2 * DAY_SECS)
+        asked: list[PruneTriggers] = []
+        pruning = bench.service.prune
+
+        async def seen(what: Any) -> Any:
+            asked.extend([what] if isinstance(what, PruneTriggers) else [])
+            return await pruning(what)
+
+        monkeypatch.setattr(bench.service, "prune", seen)
+        role, began = PruneRole(bench.service, retention_days=1), bench.clock.now()
+        for passes in (1, 2):
+            while (await role.round() or 0) < began + PERIOD_US:
+                pass
+            assert {trigger.event_key[:4] for trigger in await bench.listed()} == {"kept"}
+            # 32 rows, and then the 20 that are left: each is looked at once in a pass.
+            assert len(asked) == (7, 12)[passes - 1]

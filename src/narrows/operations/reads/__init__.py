@@ -22,7 +22,7 @@ from narrows.operations.reads.paging import Page
 from narrows.operations.reads.retention import (
     CountSettled,
     OldRows,
-    PrunableRuns,
+    Prunable,
     SettledTriggers,
     WaitGroupsOf,
 )
@@ -71,7 +71,7 @@ __all__ = [
     "OldestWaiting",
     "Page",
     "PendingMessages",
-    "PrunableRuns",
+    "Prunable",
     "QueuedJobs",
     "ReadMark",
     "RunCheckpoint",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from narrows.core.ids import first_id_at
 from narrows.core.records import HeldEvent, IdempotencyRecord, Trigger
 from narrows.operations.reads.bodies import fitting_triggers, with_bodies
 from narrows.storage.backend import Reader
@@ -51,23 +50,3 @@ class LoadHeldPayload:
             return event.payload
         bodies = await reader.load("payloads_by_id", [(self.project_id, event.payload_id)])
         return str(bodies[0][2]) if bodies else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrunableTriggers:
-    """Up to `limit` (project_id, id) of triggers of all projects that were settled before
-    `settled_before` and whose roots have ended."""
-
-    settled_before: int
-    limit: int
-
-    async def run(self, reader: Reader) -> list[tuple[str, str]]:
-        return [
-            (project_id, trigger_id)
-            for project_id, trigger_id in await reader.rows(
-                "prunable_triggers",
-                settled_before=self.settled_before,
-                below_id=first_id_at(self.settled_before),
-                limit=self.limit,
-            )
-        ]

@@ -9,6 +9,9 @@ from typing import Any, Final
 from narrows.core.ids import first_id_at
 from narrows.storage.backend import Reader, Row
 
+#: A row's project and id, where a look over all projects goes on; and what is before them all.
+RowPlace = tuple[str, str]
+START: Final[RowPlace] = ("", "")
 #: One look at settled triggers goes over so many rows at most.
 LOOK: Final = 5_000
 
@@ -58,20 +61,36 @@ class CountSettled:
 
 
 @dataclass(frozen=True, slots=True)
-class PrunableRuns:
-    """Up to `limit` (project id, run id), of all projects, of runs that ended before a moment."""
+class Prunable:
+    """Looks at the next `limit` old rows of all projects, `triggers`, `runs` or `deliveries`, after a place.
+    Answers which of them may go, and the place that it came to, None once there is nothing beyond."""
 
-    finished_before: int
+    table: str
+    before: int
     limit: int
+    after: RowPlace = START
 
-    async def run(self, reader: Reader) -> list[tuple[str, str]]:
-        rows = await reader.rows(
-            "prunable_runs",
-            finished_before=self.finished_before,
-            below_id=first_id_at(self.finished_before),
-            limit=self.limit,
-        )
-        return [(project_id, run_id) for project_id, run_id in rows]
+    async def run(self, reader: Reader) -> tuple[list[RowPlace], RowPlace | None]:
+        first_project, after_id = self.after
+        before_id, left = first_id_at(self.before), self.limit
+        going: list[RowPlace] = []
+        # One project at a time: an order over several is one that SQLite would have to sort for. A look
+        # that comes to no rows in many of them is bounded as well.
+        projects = await reader.rows("projects_from", project_id=first_project, most=self.limit + 1)
+        for (project_id,) in projects:
+            rows = await reader.rows(
+                f"old_{self.table}",
+                project_id=project_id,
+                after_id=after_id if project_id == first_project else "",
+                before_id=before_id,
+                before=self.before,
+                most=left,
+            )
+            going += [(project_id, row_id) for row_id, may_go in rows if may_go]
+            left -= len(rows)
+            if left == 0:
+                return going, (project_id, rows[-1][0])
+        return going, (projects[-1][0], before_id) if len(projects) > self.limit else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +120,8 @@ class SurplusUnmatched:
 
 @dataclass(frozen=True, slots=True)
 class OldRows:
-    """The keys of rows of a table from before a moment: `facts`, `unmatched_events`, `deliveries` that
-    are over (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""
+    """The keys of rows of a table from before a moment, all of which may go: `facts`, `unmatched_events`
+    (project id, id), `idempotency_records` (scope hash) or `stream_tokens` (token hash)."""
 
     table: str
     before: int
@@ -115,10 +134,6 @@ class OldRows:
                 return await reader.rows("old_facts", before_id=first_id, most=self.limit)
             case "unmatched_events":
                 return await reader.rows("old_unmatched_events", before_id=first_id, most=self.limit)
-            case "deliveries":
-                return await reader.rows(
-                    "old_deliveries", before_id=first_id, before=self.before, most=self.limit
-                )
             case "idempotency_records":
                 return await reader.rows("old_idempotency_records", before=self.before, most=self.limit)
             case "stream_tokens":

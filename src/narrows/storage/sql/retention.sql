@@ -1,19 +1,22 @@
--- What retention looks for.
+-- What retention looks for. A look goes on from an id over :most rows of a project, in order, and says of each
+-- whether it may go: what has to stay is passed once, not again by every commit.
 
--- name: prunable_triggers
+-- name: projects_from
+select p.id from projects as p where p.id >= :project_id order by p.id limit :most
+
+-- name: old_triggers
 -- A trigger is settled after it was made, so ids from before the bound are all that can match.
-select t.project_id, t.id
-from projects as p
-cross join triggers as t
-where t.project_id = p.id and t.id < :below_id
-  and t.status <> 'waiting' and t.settled_at < :settled_before
+select t.id, t.status <> 'waiting' and t.settled_at < :before
   and coalesce(t.notify_status, '') <> 'pending'
   and not exists (select 1 from roots as r
     where r.project_id = t.project_id and r.id = t.root_id and r.ended_at is null)
   and not exists (select 1 from runs as n
     where n.project_id = t.project_id and n.wait_group_id = t.wait_group_id
-      and n.replay_of is not null and n.finished_at is null)
-limit :limit
+      and n.replay_of is not null and n.finished_at is null) as may_go
+from triggers as t
+where t.project_id = :project_id and t.id > :after_id and t.id < :before_id
+order by t.id
+limit :most
 
 -- name: wait_groups_of_triggers
 -- A trigger's wait group never changes, so that what is to be looked at with it can be read before.
@@ -22,17 +25,17 @@ from @input(project_id text, id text) as i
 cross join triggers as t
 where t.project_id = i.project_id and t.id = i.id and t.wait_group_id is not null
 
--- name: prunable_runs
+-- name: old_runs
 -- A run ends after it was made, so ids from before the bound are all that can match.
-select r.project_id, r.id
-from projects as p
-cross join runs as r
-where r.project_id = p.id and r.id < :below_id and r.finished_at < :finished_before
-limit :limit
+select r.id, r.finished_at < :before as may_go
+from runs as r
+where r.project_id = :project_id and r.id > :after_id and r.id < :before_id
+order by r.id
+limit :most
 
 -- name: old_deliveries
-select d.project_id, d.id
-from projects as p
-cross join deliveries as d
-where d.project_id = p.id and d.id < :before_id and d.finished_at < :before
+select d.id, d.finished_at < :before as may_go
+from deliveries as d
+where d.project_id = :project_id and d.id > :after_id and d.id < :before_id
+order by d.id
 limit :most

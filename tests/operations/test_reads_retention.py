@@ -1,0 +1,107 @@
+"""What retention looks at: every old row once in a pass, a bounded number for each commit, along an index."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from narrows.core.records import Root
+from narrows.core.states import DeliveryStatus, RunStatus
+from narrows.operations.reads.retention import START, Prunable, RowPlace
+from tests.operations.reads_kit import NOW, SECOND, Reads, make_trigger
+from tests.operations.runs_kit import make_run, put
+
+BEFORE = NOW + 100 * SECOND
+
+
+@pytest.fixture
+def reads(tmp_path: Path) -> Reads:
+    return Reads(tmp_path / "store.db")
+
+
+def _pass(reads: Reads, table: str, limit: int) -> tuple[list[RowPlace], list[RowPlace]]:
+    """What the looks of one pass find, and the places at which they begin."""
+    found, places = [], [START]
+    while True:
+        going, last = reads.read(Prunable(table, BEFORE, limit, places[-1]))
+        assert len(going) <= limit
+        found += going
+        if last is None:
+            return found, places
+        places.append(last)
+
+
+def _projects(reads: Reads, *ids: str) -> None:
+    reads.insert("projects", [(each, None, NOW) for each in ids])
+
+
+def test_what_a_living_root_keeps_is_passed_once(reads: Reads) -> None:
+    _projects(reads, "p", "q")
+    reads.insert("roots", [Root("p", "living", "run", NOW, None), Root("p", "ended", "run", NOW, NOW)])
+    kept = [
+        make_trigger(reads.new_id(NOW), f"k{number}", status="received", root_id="living")
+        for number in range(10_000)
+    ]
+    reads.insert("triggers", kept)
+    last = reads.trigger("last", status="canceled", root_id="ended")
+    other = reads.trigger("other", status="received", project_id="q")
+    found, places = _pass(reads, "triggers", 500)
+    assert found == [("p", last.id), ("q", other.id)]
+    assert places == [START, *(("p", each.id) for each in kept[499::500])]
+
+
+def test_a_look_goes_on_over_projects(reads: Reads) -> None:
+    _projects(reads, "a", "b", "none", "z")
+    ids = {project: [reads.new_id(NOW) for _ in range(3)] for project in "zba"}
+    for project, of_project in ids.items():
+        put(reads, [make_run(each, "j", status=RunStatus.FAILED, project_id=project) for each in of_project])
+    in_order = [(project, each) for project in "abz" for each in ids[project]]
+    for limit in (2, 4, 9, 10):
+        found, places = _pass(reads, "runs", limit)
+        assert found == in_order
+        assert places == [START, *in_order[limit - 1 :: limit]]
+
+
+def test_what_has_not_ended_or_too_late_stays(reads: Reads) -> None:
+    _projects(reads, "p")
+    states = {"waiting": None, "queued": None, "failed": BEFORE, "completed": BEFORE - 1}
+    runs = [
+        make_run(reads.new_id(NOW), "j", status=RunStatus(status), finished_at=finished_at)
+        for status, finished_at in states.items()
+    ]
+    put(reads, [*runs, make_run(reads.new_id(BEFORE), "j", status=RunStatus.FAILED, finished_at=BEFORE + 1)])
+    assert reads.read(Prunable("runs", BEFORE, 10)) == ([("p", runs[-1].id)], None)
+    assert reads.read(Prunable("runs", BEFORE, 10, ("p", runs[-1].id))) == ([], None)
+
+
+def test_deliveries_that_are_pending_are_passed(reads: Reads) -> None:
+    _projects(reads, "p")
+    ids = [reads.new_id(NOW) for _ in range(4)]
+    for number, each in enumerate(ids):
+        over = number % 2 == 1
+        status = DeliveryStatus.DELIVERED if over else DeliveryStatus.PENDING
+        ends = (None, NOW) if over else (NOW, None)
+        row = ("p", each, "t", "trigger.settled", "http://x", status, 0, None, None, NOW, *ends)
+        reads.insert("deliveries", [row])
+    found, places = _pass(reads, "deliveries", 2)
+    assert found == [("p", ids[1]), ("p", ids[3])]
+    assert places == [START, ("p", ids[1]), ("p", ids[3])]
+
+
+def test_a_look_is_bounded_also_where_no_project_has_anything(reads: Reads) -> None:
+    _projects(reads, *(f"p{number:02}" for number in range(25)))
+    last = make_run(reads.new_id(NOW), "j", status=RunStatus.FAILED, project_id="p24")
+    put(reads, [last])
+    found, places = _pass(reads, "runs", 10)
+    assert found == [("p24", last.id)]
+    assert [project_id for project_id, _ in places] == ["", "p10", "p20"]
+    assert max(parameters["most"] for _, parameters in reads.reader.asked) == 11
+
+
+@pytest.mark.parametrize("table", ["triggers", "runs", "deliveries"])
+def test_a_look_goes_along_an_index(reads: Reads, table: str) -> None:
+    assert reads.plan("projects_from") == ["SEARCH p USING PRIMARY KEY (id>?)"]
+    plan = reads.plan(f"old_{table}")
+    assert "(project_id=? AND id>? AND id<?)" in plan[0]
+    assert not any("SCAN" in line or "B-TREE" in line for line in plan)
