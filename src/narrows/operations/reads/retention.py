@@ -60,6 +60,9 @@ class CountSettled:
         return int(rows[0][0])
 
 
+_OLD: Final = {"triggers": "old_triggers", "runs": "old_runs", "deliveries": "old_deliveries"}
+
+
 @dataclass(frozen=True, slots=True)
 class Prunable:
     """Looks at the next `limit` old rows of all projects, `triggers`, `runs` or `deliveries`, after a place.
@@ -79,7 +82,7 @@ class Prunable:
         projects = await reader.rows("projects_from", project_id=first_project, most=self.limit + 1)
         for (project_id,) in projects:
             rows = await reader.rows(
-                f"old_{self.table}",
+                _OLD[self.table],
                 project_id=project_id,
                 after_id=after_id if project_id == first_project else "",
                 before_id=before_id,
