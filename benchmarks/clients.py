@@ -30,8 +30,8 @@ class Wire:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
 
-    def put(self, method: str, path: str, body: object = None) -> None:
-        self._socket.sendall(request_bytes(method, path, body))
+    def put(self, method: str, path: str, body: object = None, token: str = API_KEY) -> None:
+        self._socket.sendall(request_bytes(method, path, body, token))
 
     def take(self) -> Any:
         """The next reply's JSON. Raises RuntimeError where it is not 2xx."""
@@ -48,8 +48,8 @@ class Wire:
             raise RuntimeError(f"{head[:60]!r} {rest[:300]!r}")
         return json.loads(rest[:length])
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        self.put(method, path, body)
+    def call(self, method: str, path: str, body: object = None, token: str = API_KEY) -> Any:
+        self.put(method, path, body, token)
         return self.take()
 
     def close(self) -> None:
@@ -62,21 +62,21 @@ class Wire:
         self._buffer += part
 
 
-def request_bytes(method: str, path: str, body: object = None) -> bytes:
+def request_bytes(method: str, path: str, body: object = None, token: str = API_KEY) -> bytes:
     content = b"" if body is None else json.dumps(body).encode()
     head = (
-        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {API_KEY}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
         f"Content-Length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content
 
 
-def milliseconds(port: int, method: str, path: str, count: int) -> list[float]:
+def milliseconds(port: int, method: str, path: str, count: int, body: object = None) -> list[float]:
     """How long each of `count` equal requests took, one after the other."""
     wire, took = Wire(port), []
     for _ in range(count):
         began = time.perf_counter()
-        wire.call(method, path)
+        wire.call(method, path, body)
         took.append((time.perf_counter() - began) * 1000)
     wire.close()
     return took

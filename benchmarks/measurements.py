@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.crowds import prefix, streams
 from benchmarks.latency import cold_start, idle
+from benchmarks.runs import claims, one_run, through_worker, waiting_runs
 from benchmarks.setting import Setting
 from benchmarks.throughput import batches, disk, lonely, opens, profile, sends, sizes
 from benchmarks.time_outs import at_one_instant, lateness
@@ -13,6 +14,7 @@ from benchmarks.time_outs import at_one_instant, lateness
 MEASUREMENTS: dict[str, Callable[[Setting], None]] = {
     each.__name__: each
     for each in (
-        sends, lonely, opens, batches, sizes, idle, cold_start, lateness, at_one_instant, prefix, streams, disk, profile,
+        sends, lonely, opens, batches, sizes, idle, cold_start, lateness, at_one_instant, prefix, streams, disk,
+        one_run, through_worker, waiting_runs, claims, profile,
     )
 }  # fmt: skip

@@ -33,10 +33,13 @@ def free_port() -> int:
 class Server:
     """A server in a process of its own, on a fresh copy of a prepared database.
 
-    `plain` starts `narrows serve` itself, without the benchmark's switches.
+    `plain` starts `narrows serve` itself, without the benchmark's switches; `allow` is a target that may be
+    called although it is not public.
     """
 
-    def __init__(self, prepared: Path | None, *, one_per_commit: bool = False, plain: bool = False) -> None:
+    def __init__(
+        self, prepared: Path | None, *, one_per_commit: bool = False, plain: bool = False, allow: str = ""
+    ) -> None:
         self.data = WORK / "data"
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
@@ -48,13 +51,18 @@ class Server:
         switches = ["--one-per-commit"] if one_per_commit else []
         serve = ["serve", "--data", str(self.data), "--host", HOST, "--port", str(self.port)]
         self._command = [sys.executable, "-m", *module, *switches, *serve]
+        self._environment = {**ENVIRONMENT, **({"NARROWS_ALLOW_TARGETS": allow} if allow else {})}
         self.started_secs = 0.0
 
     def __enter__(self) -> Server:
         self._log = (WORK / "server.log").open("w")
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            self._command, cwd=ROOT, stdout=self._log, stderr=self._log, env={**os.environ, **ENVIRONMENT}
+            self._command,
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, **self._environment},
         )
         self._wait_for_answer(began + 60)
         self.started_secs = time.perf_counter() - began
