@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from narrows.operations.base import DEV
-from narrows.operations.prefix import SendPrefix
 from narrows.storage import sqlite
 from narrows.storage.verify import CHECKS, verify
-from tests.storage.kit import PROJECT, SqliteBackend, opened
-from tests.storage.runs import Runs
-
-LARGE = '"' + "x" * 3_000 + '"'
-HOUR_US = 3_600_000_000
+from tests.storage.everything import fill
+from tests.storage.kit import SqliteBackend, opened
 
 
 def _copied(kind: str) -> str:
@@ -129,29 +124,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def _filled(backend: SqliteBackend) -> None:
     async with opened(backend) as bench:
-        await bench.open("twice")
-        await bench.send("twice", LARGE)
-        await bench.open("twice", notify_url="https://example.com/hook")
-        await bench.send("held", "1", hold_secs=60, event_id="once")
-        await bench.open("held")
-        await bench.service.send_prefix(SendPrefix(DEV, PROJECT, "none", LARGE, 1))
-        await bench.perform(bench.canceling((await bench.open("canceled")).event_key))
-        late = await bench.open("late", 1)
-        bench.clock.advance(secs=2)
-        await bench.perform(bench.expiring(late))
-        runs = Runs(bench)
-        await runs.create()
-        done = await runs.dispatch(payload=LARGE)
-        await runs.wait(done, "done")
-        await bench.send("done", "1")
-        (again,) = await runs.claim()
-        await runs.complete(again, LARGE)
-        await runs.wait(await runs.dispatch(), "wait:1", "wait:2")
-        await runs.dispatch()
-        await runs.trigger()
-        await runs.trigger(scheduled_at=bench.clock.now() + HOUR_US)
-        await runs.create("gone")
-        await bench.perform(runs.deleting("gone"))
+        await fill(bench)
 
 
 def test_every_check_has_a_planted_fault() -> None:
