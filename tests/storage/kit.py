@@ -122,7 +122,8 @@ class Bench:
         try:
             await self.gate.reached()
             tasks = [asyncio.create_task(self.store.perform(operation)) for operation in operations]
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # they are performed,
+            await asyncio.sleep(0)  # and handed over to the writer
         finally:
             self.gate.open()
         await plug
