@@ -14,6 +14,7 @@ from narrows.operations.events import RecordUnmatched
 from narrows.operations.prefix import SendPrefix
 from narrows.operations.reads import ListRuns
 from narrows.operations.reads.deliveries import ListDeliveries
+from narrows.operations.run_plane import SaveCheckpoint
 from tests.storage.kit import PROJECT, Bench
 from tests.storage.runs import SECOND, Runs
 
@@ -30,9 +31,7 @@ async def _fill_waits(bench: Bench) -> None:
     await bench.open("twice", request_payload=LARGE)
     await bench.send("twice", LARGE)
     await bench.open("twice", notify_url="https://example.com/hook")
-    await bench.open(
-        "tagged", tags='{"a":"b"}', expected_schema='{"type":"null"}', callback_token_hash="hash"
-    )
+    await bench.open("tagged", tags='{"a":"b"}', expected_schema='{"type":"null"}')
     stream = CreateStreamToken(
         actor=DEV, project_id=PROJECT, entropy=bench.entropy(), token_hash="hash", event_key="tagged"
     )
@@ -40,7 +39,7 @@ async def _fill_waits(bench: Bench) -> None:
     await bench.send("held", "1", hold_secs=60, event_id="once")
     await bench.open("held")
     await bench.send("early", LARGE, hold_secs=60)
-    await bench.open("prefix:1")
+    await bench.open("prefix:1", callback_token_hash="callback")
     sending = SendPrefix(DEV, PROJECT, "prefix:", LARGE, 1, scope_hash="scope", body_hash="body")
     await bench.service.send_prefix(sending)
     await bench.perform(bench.canceling((await bench.open("canceled")).event_key))
@@ -57,6 +56,7 @@ async def _fill_runs(runs: Runs) -> None:
     bench = runs.bench
     await runs.create()
     done = await runs.dispatch(payload=LARGE)
+    await bench.perform(SaveCheckpoint(**runs.of_dispatch(done), state=LARGE))
     await runs.wait(done, "done")
     await bench.send("done", "1")
     (again,) = await runs.claim()

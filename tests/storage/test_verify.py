@@ -32,14 +32,37 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "verify_settled_once": (_copied("trigger.received"),),
     "verify_never_early": ("update triggers set expires_at = settled_at + 1 where status = 'timed_out'",),
     "verify_received_times": ("update triggers set received_at = received_at + 1 where status = 'received'",),
-    "verify_facts_chain": ("update triggers set version = version + 1 where status = 'received'",),
-    "verify_payloads": ("delete from payloads where id in (select response_payload_id from triggers)",),
-    "verify_payload_holders": ("update payloads set holders = holders + 1",),
+    "verify_facts_chain": (
+        "update triggers set version = version + 1 where status = 'received'",
+        "update triggers set status = 'waiting' where status = 'received'",
+        "delete from facts where kind = 'trigger.received'",
+    ),
+    "verify_payloads": (
+        "delete from payloads where id in (select request_payload_id from triggers)",
+        "delete from payloads where id in (select response_payload_id from triggers)",
+        "delete from payloads where id in (select expected_schema_id from triggers)",
+        "delete from payloads where id in (select payload_id from held_events)",
+    ),
+    "verify_payload_holders": (
+        "update payloads set holders = holders + 1",
+        "update triggers set request_payload_id = null",
+        "update triggers set response_payload_id = null",
+        "update triggers set expected_schema_id = null",
+        "update held_events set payload_id = null",
+        "update runs set payload_id = null",
+        "update runs set result_id = null",
+        "update runs set state_id = null",
+    ),
     "verify_projects": ("delete from projects",),
     "verify_counters": ("update counters set received = received + 1",),
     "verify_held": (
         """update held_events set trigger_id = (select id from triggers where status = 'waiting')
         where status = 'delivered'""",
+    ),
+    "verify_leftovers": (
+        "delete from triggers where tags is not null",
+        "delete from triggers where id in (select trigger_id from callback_urls)",
+        "delete from triggers where wait_group_id is not null",
     ),
     "verify_run_counters": (
         "update run_counters set waiting = waiting + 1",
@@ -81,6 +104,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "verify_run_newest_fact": (
         "update runs set version = version + 1 where status = 'waiting'",
+        "delete from facts where kind = 'run.completed'",
         "update runs set status = 'queued' where status = 'waiting'",
         """update runs set last_fact_id = (select last_fact_id from runs where status = 'waiting')
         where status = 'completed'""",

@@ -11,7 +11,7 @@ group by t.project_id, t.event_key
 limit 20
 
 -- name: verify_settled_once
--- Facts within retention: a settled trigger's newest fact settled it, and only that one did.
+-- Facts within retention.
 select f.project_id || ' ' || f.subject_id, count(*)
 from facts as f
 where f.kind in ('trigger.received', 'trigger.timed_out', 'trigger.canceled')
@@ -31,10 +31,11 @@ where status = 'received' and (received_at < requested_at or received_at <> sett
 limit 20
 
 -- name: verify_facts_chain
--- A fact that retention has taken is no fault.
+-- A fact that retention has taken is no fault; it takes the oldest first.
 select t.project_id || ' ' || t.id, 1
-from triggers as t join facts as f on f.project_id = t.project_id and f.id = t.last_fact_id
+from triggers as t left join facts as f on f.project_id = t.project_id and f.id = t.last_fact_id
 where f.subject_id <> t.id or f.version <> t.version
+  or (f.id is null and t.last_fact_id > (select min(o.id) from facts as o where o.project_id = t.project_id))
   or (t.status <> 'waiting' and f.kind <> 'trigger.' || t.status)
   or (t.status = 'waiting' and f.kind not in ('trigger.opened', 'trigger.extended'))
 limit 20
@@ -48,6 +49,11 @@ where (t.request_payload_id is not null and not exists (select 1 from payloads a
     where p.project_id = t.project_id and p.id = t.response_payload_id))
   or (t.expected_schema_id is not null and not exists (select 1 from payloads as p
     where p.project_id = t.project_id and p.id = t.expected_schema_id))
+union all
+select h.project_id || ' ' || h.id, 1
+from held_events as h
+where h.payload_id is not null and not exists (select 1 from payloads as p
+  where p.project_id = h.project_id and p.id = h.payload_id)
 limit 20
 
 -- name: verify_payload_holders
@@ -107,4 +113,21 @@ limit 20
 select h.project_id || ' ' || h.id, 1
 from held_events as h join triggers as t on t.project_id = h.project_id and t.id = h.trigger_id
 where h.status = 'delivered' and t.status <> 'received'
+limit 20
+
+-- name: verify_leftovers
+select g.project_id || ' ' || g.trigger_id, 1
+from trigger_tags as g
+where not exists (select 1 from triggers as t where t.project_id = g.project_id and t.id = g.trigger_id)
+union all
+select c.project_id || ' ' || c.id, 1
+from callback_urls as c
+where not exists (select 1 from triggers as t where t.project_id = c.project_id and t.id = c.trigger_id)
+union all
+select g.project_id || ' ' || g.id, 1
+from wait_groups as g
+where not exists (
+  select 1 from json_each(g.trigger_ids) as named
+  cross join triggers as t
+  where t.project_id = g.project_id and t.id = named.value)
 limit 20

@@ -112,10 +112,11 @@ where not exists (select 1 from payloads as p where p.project_id = n.project_id 
 limit 20
 
 -- name: verify_run_newest_fact
--- A fact that retention has taken is no fault.
+-- A fact that retention has taken is no fault; it takes the oldest first.
 select r.project_id || ' ' || r.id, 1
-from runs as r join facts as f on f.project_id = r.project_id and f.id = r.last_fact_id
-where f.subject_id <> r.id or f.version <> r.version or not case r.status
+from runs as r left join facts as f on f.project_id = r.project_id and f.id = r.last_fact_id
+where (f.id is null and r.last_fact_id > (select min(o.id) from facts as o where o.project_id = r.project_id))
+  or f.subject_id <> r.id or f.version <> r.version or not case r.status
     when 'delayed' then f.kind in ('run.created', 'run.retried')
     when 'queued' then f.kind in ('run.created', 'run.due', 'run.released', 'run.lease_lost', 'run.resumed')
     when 'executing' then f.kind in ('run.dispatched', 'run.checkpointed', 'run.logged', 'run.progressed')
