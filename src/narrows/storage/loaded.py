@@ -241,11 +241,13 @@ class Loaded:
     def is_replayed(self, project_id: str, wait_group_id: str) -> bool:
         """Whether a live run goes on from the end of a wait that an earlier one was in; the group's tally
         must have been touched."""
-        stored = self._get(ReplayTally, project_id, wait_group_id)
-        return (stored is not None and stored.live > 0) or any(
-            run.wait_group_id == wait_group_id and run.replay_of is not None and run.status not in ENDED
-            for run in self._records[Run].values()
-        )
+        tally = self._get(ReplayTally, project_id, wait_group_id)
+        live = 0 if tally is None else tally.live
+        # The tally is of before the batch: what began and what ended in it is counted on top.
+        for key, run in self._records[Run].items():
+            live += _goes_on_from(run, wait_group_id)
+            live -= _goes_on_from(self._stored[Run].get(key), wait_group_id)
+        return live > 0
 
     def run_answer(self, project_id: str, run_id: str, dispatch: int) -> RunAnswer | None:
         return self._get(RunAnswer, project_id, run_id, str(dispatch))
@@ -265,3 +267,10 @@ def _waiter_of(trigger: Trigger) -> Iterator[Touch]:
         if trigger.job_run_id is not None:
             yield ("runs_by_id", trigger.project_id, trigger.job_run_id)
         yield ("wait_groups_by_id", trigger.project_id, trigger.wait_group_id)
+
+
+def _goes_on_from(run: Run | None, wait_group_id: str) -> bool:
+    """Whether this is a live run that replays another from the end of that wait."""
+    if run is None or run.wait_group_id != wait_group_id:
+        return False
+    return run.replay_of is not None and run.status not in ENDED

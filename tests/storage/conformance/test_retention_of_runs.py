@@ -17,7 +17,7 @@ from narrows.operations.purge import DeleteRows, DeleteRuns, DeleteTriggers, Pur
 from narrows.operations.reads import CountRuns, RunCheckpoint, WaitGroupsOf
 from narrows.operations.reads.deliveries import ListDeliveries
 from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
-from narrows.operations.run_plane import SaveCheckpoint
+from narrows.operations.run_plane import CompleteRun, SaveCheckpoint
 from tests.storage.kit import PROJECT, Backend, Bench, opened
 from tests.storage.runs import Runs
 
@@ -153,6 +153,24 @@ async def test_a_replay_that_came_after_purge_had_looked_keeps_it_too(backend: B
         await runs.complete(replay)
         assert await bench.perform(found(())) == 0
         assert await bench.perform(found(groups)) == 1
+
+
+async def test_a_replay_that_ends_in_the_very_commit_holds_nothing(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        runs = Runs(bench)
+        await runs.create()
+        run = await _waited(bench, runs, "a")
+        await runs.fail(run)
+        await bench.perform(runs.replaying(run))
+        (replay,) = await runs.claim()
+        bench.clock.advance(secs=DAY_SECS)
+        (trigger,) = await bench.listed()
+        keys = ((PROJECT, trigger.id),)
+        groups = await bench.store.read(WaitGroupsOf(keys))
+        ending = CompleteRun(**runs.of_dispatch(replay), result=None, body_hash="complete")
+        purging = DeleteTriggers(ids=keys, settled_before=bench.clock.now(), entropy=1, wait_groups=groups)
+        ended, deleted = await bench.together(ending, purging)
+        assert (ended, deleted) == (RunStatus.COMPLETED, 1)
 
 
 async def test_a_trigger_stays_while_a_webhook_about_it_is_due(backend: Backend) -> None:
