@@ -86,6 +86,12 @@ class Running:
         page = await self.bench.store.read(ListDeliveries(project_id=PROJECT, limit=100))
         return list(page.items)
 
+    async def project(self, project_id: str) -> None:
+        secrets = first_secret("kept")
+        await self.bench.perform(
+            CreateProject(actor=DEV, id=project_id, entropy=2, exist_ok=False, signing_secrets=secrets)
+        )
+
     async def only(self) -> Delivery:
         (delivery,) = await self.listed()
         return delivery

@@ -20,6 +20,7 @@ from narrows.core.deliveries import Outcome
 from narrows.core.records import NEVER
 from narrows.core.run_records import Delivery
 from narrows.engine.loop import Role
+from narrows.engine.queues import SHARE_OF_A_PROJECT
 from narrows.errors import NarrowsError
 from narrows.operations.deliveries import ClaimDeliveries, FinishDeliveries
 from narrows.operations.reads.deliveries import DueDeliveries, DueDelivery, LoadParcel, Parcel
@@ -72,6 +73,7 @@ class DeliverRole(Role):
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[tuple[Delivery, Outcome]] = []
         self._busy: Counter[str] = Counter()
+        self._of_project: Counter[str] = Counter()
         self._look_from: tuple[int, str, str] = START
         self._draining = False
 
@@ -122,11 +124,11 @@ class DeliverRole(Role):
     # ---- what is due -------------------------------------------------------------------------
 
     async def _pick(self, free: int) -> tuple[list[DueDelivery], int | None]:
-        """What is due now, oldest first, passing over hosts that are busy; and when the next falls due,
-        None if that is when one of those ends that are being sent."""
+        """What is due now, oldest first, passing over hosts that are busy and projects that have their
+        share; and when the next falls due, None if that is when one of those ends that are being sent."""
         now = self._clock.now()
         picked: list[DueDelivery] = []
-        busy = self._busy.copy()
+        busy, of_project = self._busy.copy(), self._of_project.copy()
         after, looked_at, limit = self._look_from, 0, free + 1
         later = None if after == START else now + ROOM_POLL_US
         while looked_at < MOST_LOOKED_AT:
@@ -138,10 +140,12 @@ class DeliverRole(Role):
                 if len(picked) == free:
                     return picked, None
                 host = host_of(due.url)
-                if busy[host] >= AT_ONCE_OF_A_HOST or self._caller.room(due.url) <= 0:
+                has_share = of_project[due.project_id] < SHARE_OF_A_PROJECT * (free - len(picked))
+                if not has_share or busy[host] >= AT_ONCE_OF_A_HOST or self._caller.room(due.url) <= 0:
                     later = now + ROOM_POLL_US
                     continue
                 busy[host] += 1
+                of_project[due.project_id] += 1
                 picked.append(due)
             if len(page) < limit:
                 self._look_from = START
@@ -153,18 +157,20 @@ class DeliverRole(Role):
     # ---- one attempt -------------------------------------------------------------------------
 
     def _start(self, delivery: Delivery) -> None:
-        host = host_of(delivery.url)
+        host, project_id = host_of(delivery.url), delivery.project_id
         self._busy[host] += 1
+        self._of_project[project_id] += 1
         task = asyncio.create_task(self._attempt(delivery), name=f"delivery-{delivery.id}")
         self._tasks.add(task)
 
-        task.add_done_callback(lambda task: self._release(task, host))
+        task.add_done_callback(lambda task: self._release(task, host, project_id))
 
-    def _release(self, task: asyncio.Task[None], host: str) -> None:
+    def _release(self, task: asyncio.Task[None], host: str, project_id: str) -> None:
         self._tasks.discard(task)
-        self._busy[host] -= 1
-        if not self._busy[host]:
-            del self._busy[host]
+        for counter, counted in ((self._busy, host), (self._of_project, project_id)):
+            counter[counted] -= 1
+            if not counter[counted]:
+                del counter[counted]
         self.nudge(self._clock.now())
 
     async def _attempt(self, delivery: Delivery) -> None:
