@@ -293,7 +293,7 @@ def change_never_seen(planting: Planting) -> None:
 def purge_takes_what_is_needed(planting: Planting) -> None:
     """22. Purge takes the trigger of a run that has not ended."""
     planting.replace(Transaction, "root", lambda self, project_id, root_id: None)
-    for name in ("settled_triggers", "prunable_triggers"):
+    for name in ("settled_triggers", "old_triggers"):
         planting.statement(name, "r.ended_at is null", "false")
 
 
