@@ -80,6 +80,12 @@ def sync_milliseconds() -> float:
     return statistics.median(took)
 
 
+def _command(arguments: list[str]) -> str:
+    """What was typed, for the table: a `make` target only when it was nothing more."""
+    target = {"--rows 1000000": "make bench", "--rows 10000000": "make bench-full"}.get(" ".join(arguments))
+    return target or shlex.join(["python", "-m", "benchmarks.run", *arguments])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -108,9 +114,7 @@ def main() -> None:
     minutes = (time.perf_counter() - began) / 60
     print(f"{minutes:.1f} minutes")
     if given.write or len(given.only) == len(MEASUREMENTS):
-        command = {1_000_000: "make bench", 10_000_000: "make bench-full"}.get(
-            given.rows, shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
-        )
+        command = _command(sys.argv[1:])
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         report.write(setting.table, given.rows, command, minutes, when, sync_milliseconds(), busy)
         print(f"written to {report.RESULTS.relative_to(ROOT)}")
