@@ -15,6 +15,7 @@ POWER_CUTS = "500"
 CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "simulation": ("tests.simulation", "--seeds", "20000"),
     "kill": ("tests.kill", "--campaign"),
+    "run-kill": ("tests.kill", "--runs", "--campaign"),
     "races": ("tests.races", "--campaign"),
     "disk": ("pytest", "-n", "0", "-q", "tests/storage/test_disk.py"),
     "streams": ("tests.streams", "--campaign"),

@@ -64,7 +64,10 @@ class Lateness(NamedTuple):
 
 def _late(setting: Setting, *, loaded: bool) -> Lateness:
     """One run: 1,000 time-outs a second over 6 s, each 30th watched by a long poll."""
-    with _with_due(setting, _COUNT, 1000, _AHEAD_SECS) as (server, due_at, watched), ThreadPoolExecutor(1) as beside:
+    with (
+        _with_due(setting, _COUNT, 1000, _AHEAD_SECS) as (server, due_at, watched),
+        ThreadPoolExecutor(1) as beside,
+    ):
         seen = beside.submit(clients.settled_secs, server.port, [trigger_id for trigger_id, _ in watched])
         _sleep_until(due_at, -1)
         if loaded:

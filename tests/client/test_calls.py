@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from datetime import UTC, datetime
+from http.client import HTTPMessage
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.client import BatchItem, Trigger, calls
+from narrows.client import BatchItem, Client, RunClient, Trigger, calls
 from narrows.client.call import Call, Repeat, encode_segment
 from narrows.errors import InvalidRequest
 from tests.client.scripted import TRIGGER
@@ -131,3 +132,18 @@ def test_what_is_no_callback_url_is_refused_without_being_shown(url: str) -> Non
     with pytest.raises(InvalidRequest) as caught:
         calls.send_to_callback(url)
     assert url not in str(caught.value)
+
+
+def test_a_run_is_read_from_the_headers_of_any_server() -> None:
+    """`http.server` gives a mapping that is no `Mapping`."""
+    pairs = [("X-Run-ID", "r1"), ("X-Run-Token", "secret"), ("X-Resume-Trigger", "t1")]
+    message = HTTPMessage()
+    for name, value in pairs:
+        message[name] = value
+    with Client("http://127.0.0.1:1") as client:
+        for headers in (message, dict(pairs), pairs, {"HTTP_X_RUN_ID": "r1", "HTTP_X_RUN_TOKEN": "secret"}):
+            run = RunClient.from_headers(client, headers)
+            assert run.id == "r1"
+            assert run.plane.run_token == "secret"
+        with pytest.raises(InvalidRequest, match="no dispatch"):
+            RunClient.from_headers(client, HTTPMessage())

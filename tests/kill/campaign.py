@@ -74,10 +74,12 @@ class Load:
         self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
         self._number = 0
 
-    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+    async def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Any:
         """The reply, or None where the connection broke and nobody knows."""
         try:
-            reply = await self.http.request(method, path, json=body)
+            reply = await self.http.request(method, path, json=body, headers=headers)
         except LOST:
             self.ledger.counts["broken"] += 1
             await asyncio.sleep(0.01)
@@ -215,12 +217,12 @@ async def run(folder: Path, kills: int, seed: int) -> Report:
     found = violations(ledger, stored)
     if stopped != 0:
         found.append(f"the server ended with {stopped} on SIGTERM")
-    if fault := await asyncio.to_thread(_verified, folder / "data"):
+    if fault := await asyncio.to_thread(verified, folder / "data"):
         found.append(f"P11: narrows verify: {fault}")
     return Report(kills, dict(ledger.counts), found, restarts)
 
 
-def _verified(data: Path) -> str:
+def verified(data: Path) -> str:
     command = [sys.executable, "-m", "narrows", "verify", "--data", str(data)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if ended.returncode == 0 else ended.stderr or ended.stdout or "failed"

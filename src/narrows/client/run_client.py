@@ -3,8 +3,8 @@ an endpoint. Workers have no need of them: their handlers are given a run (`work
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypeVar
+from collections.abc import Iterable
+from typing import Any, Protocol, Self, TypeVar
 
 from narrows.client.async_client import AsyncClient
 from narrows.client.calls.run_plane import RunPlane
@@ -108,11 +108,17 @@ class AsyncRunClient(_OfOneRun):
     wait_for_events = async_run_call(RunPlane.wait_for_events)
 
 
-Headers = Mapping[str, str] | Iterable[tuple[Any, Any]]
+class _WithItems(Protocol):
+    """A mapping of headers, also one that is no `Mapping`, as that of `http.server`."""
+
+    def items(self) -> Iterable[tuple[Any, Any]]: ...
+
+
+Headers = _WithItems | Iterable[tuple[Any, Any]]
 
 
 def _of_dispatch(headers: Headers) -> tuple[str, str, str | None]:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    pairs: Iterable[tuple[Any, Any]] = headers.items() if hasattr(headers, "items") else headers
     found = {_text(name).lower().replace("_", "-"): _text(value) for name, value in pairs}
     # WSGI's environ spells them HTTP_X_RUN_ID.
     run_id, run_token, resume_trigger = (
