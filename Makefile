@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv install --no-input
 SOURCES := src tests benchmarks
+# Debian packages; tests start servers of their own from them.
+SERVERS := postgresql pgbouncer
 ARGS ?=
 
 .PHONY: help run demo test check format bench bench-full chaos docs lock clean
@@ -24,6 +26,7 @@ demo: $(VENV)/run.stamp ## Watch a shell and a job's run outlive kill -9, in a m
 	@exec $(BIN)/narrows demo $(ARGS)
 
 test: $(VENV)/dev.stamp ## Run all tests, with the time of each suite (ARGS="tests/core -k send")
+	@.ci/need $(SERVERS)
 	$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/dev.stamp ## Format, lint, types, import contracts, tidiness: in seconds
@@ -38,14 +41,15 @@ format: $(VENV)/dev.stamp ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix $(SOURCES)
 
 bench: $(VENV)/dev.stamp ## Measure every target with 1 million waits (10 minutes) into benchmarks/RESULTS.md
-	@.ci/need wrk
+	@.ci/need wrk $(SERVERS)
 	$(BIN)/python -m benchmarks.run --rows 1000000 $(ARGS)
 
 bench-full: $(VENV)/dev.stamp ## The same with 10 million waits (about an hour)
-	@.ci/need wrk
+	@.ci/need wrk $(SERVERS)
 	$(BIN)/python -m benchmarks.run --rows 10000000 $(ARGS)
 
 chaos: $(VENV)/dev.stamp ## The long campaigns: simulation, kills, crashes, races, power cuts, fuzzing
+	@.ci/need $(SERVERS)
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Write docs/reference anew from the code
