@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tests.simulation.model import WaitModel
-from tests.simulation.values import Held, Violation, fits
+from tests.simulation.values import Violation, fits
 
 #: The columns of the statistics.
 COUNTED = ("waiting", "received", "timed_out", "canceled")
@@ -33,8 +33,7 @@ def compare(model: WaitModel, triggers: Iterable[Any], held: Iterable[Any], coun
 
 
 def _compare_held(model: WaitModel, found: dict[str, Any]) -> None:
-    for temporary in [held for held in model.held.values() if held.id.startswith("delivered:")]:
-        _adopt_id(model, temporary, found)
+    adopt_ids(model, found.values())
     for held in model.held.values():
         row = found.pop(held.id, None)
         if row != held.row():
@@ -43,13 +42,19 @@ def _compare_held(model: WaitModel, found: dict[str, Any]) -> None:
         raise Violation(f"the database has held events that should not be: {found}")
 
 
-def _adopt_id(model: WaitModel, held: Held, found: dict[str, Any]) -> None:
-    for row in found.values():
-        if (row[0], row[2], row[3]) == (held.project_id, held.event_key, held.event_id):
-            del model.held[held.id]
+def adopt_ids(model: WaitModel, found: Iterable[Any]) -> None:
+    """What is kept of a delivered event is in no answer: its id is learned from the database."""
+    temporary = {
+        (held.project_id, held.event_key, held.event_id): held
+        for held in model.held.values()
+        if held.id.startswith("delivered:")
+    }
+    for row in found if temporary else ():
+        held = temporary.get((row[0], row[2], row[3]))
+        if held is not None and row[1] != held.id:
+            model.held.pop(held.id, None)
             held.id = row[1]
             model.held[held.id] = held
-            return
 
 
 def _compare_counters(model: WaitModel, found: dict[str, Any]) -> None:

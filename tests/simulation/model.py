@@ -169,6 +169,8 @@ class WaitModel(Settling):
             if operation.callback_token_hash:
                 self.callbacks[operation.callback_token_hash] = newest.id
             return replace(newest)
+        if not self.has_room(operation.project_id, 1):
+            return "limit_reached"
         if not isinstance(value, TriggerOutcome):
             return "(a new trigger)"
         if value.trigger.id in self.waits:

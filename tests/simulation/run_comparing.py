@@ -36,7 +36,7 @@ def compare_runs(model: Model, runs: Iterable[Any], counters: Iterable[Any]) -> 
         row = found.pop(run.id, None)
         if row is None:
             raise Violation(f"{run} is gone from the database")
-        _learn_pause(run, row[DUE])
+        learn_pause(run, row[DUE])
         if row[:-1] != run.row():
             raise Violation(f"the database has {row}, and it had to be {run.row()}")
         _compare_group(model, run, row[-1])
@@ -45,7 +45,7 @@ def compare_runs(model: Model, runs: Iterable[Any], counters: Iterable[Any]) -> 
     _compare_counters(model, {row[0]: tuple(row[1:]) for row in counters})
 
 
-def _learn_pause(run: ModelRun, due_at: int | None) -> None:
+def learn_pause(run: ModelRun, due_at: int | None) -> None:
     """How long a failed attempt pauses is left to chance, within bounds."""
     if run.pause is not None:
         least, most = run.pause

@@ -99,7 +99,8 @@ class Model(WaitModel):
         delayed = at is not None and at > self.wall
         run = ModelRun(
             operation.project_id, value.id, job, "delayed" if delayed else "queued", operation.priority,
-            operation.payload, self.now, due_at=at if delayed else None, queued_at=self.now,
+            operation.payload, self.now, job.timeout_secs, job.max_attempts,
+            due_at=at if delayed else None, queued_at=self.now,
         )  # fmt: skip
         return self._made(run)
 
@@ -133,7 +134,7 @@ class Model(WaitModel):
             return "conflict"
         again = ModelRun(
             run.project_id, value.id, run.job, "queued", run.priority, run.payload, self.now,
-            state=run.state, replay_of=run.id, group=run.group, queued_at=self.now,
+            run.timeout_secs, run.max_attempts, state=run.state, replay_of=run.id, group=run.group, queued_at=self.now,
         )  # fmt: skip
         return self._made(again)
 
@@ -208,7 +209,7 @@ class Model(WaitModel):
             due += 1
             if run.status == "delayed":
                 self.move(run, "queued")
-            elif run.attempt >= run.job.max_attempts:
+            elif run.attempt >= run.max_attempts:
                 self.move(run, "dead_letter")
             elif self.wall >= run.deadline:
                 self._fail(run, retry=True, retry_after_secs=None)
@@ -239,7 +240,7 @@ class Model(WaitModel):
     def _fail(self, run: ModelRun, *, retry: bool, retry_after_secs: int | None) -> None:
         if not retry:
             self.move(run, "failed")
-        elif run.attempt >= run.job.max_attempts:
+        elif run.attempt >= run.max_attempts:
             self.move(run, "dead_letter")
         else:
             whole_us = min(MOST_PAUSE_SECS, 2 ** (run.attempt - 1)) * SECOND_US
@@ -304,6 +305,8 @@ class Model(WaitModel):
         newest = [self.newest(run.project_id, event_key) for event_key in keys]
         if any(wait is not None and wait.status == "waiting" for wait in newest):
             return "conflict"
+        if not self.has_room(run.project_id, len(keys)):
+            return "limit_reached"
         if value is None:
             return "(a wait)"
         waits = tuple(
@@ -324,6 +327,8 @@ class Model(WaitModel):
         return said
 
     def _end_by_SleepRun(self, run: ModelRun, operation: Any, value: Any) -> Any:  # noqa: N802
+        if not self.has_room(run.project_id, 1):
+            return "limit_reached"
         granted = value.waits[0]
         event_key = f"sleep:{run.id}:{run.dispatch}"
         wait = Wait(

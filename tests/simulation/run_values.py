@@ -54,6 +54,9 @@ class ModelRun:
     priority: int
     payload: str | None
     created_at: int
+    #: The job's at the time of its making; a later change of the job does not concern it.
+    timeout_secs: int
+    max_attempts: int
     due_at: int | None = None
     version: int = 1
     attempt: int = 1
@@ -76,7 +79,7 @@ class ModelRun:
 
     @property
     def deadline(self) -> int:
-        return self.dispatched_at + self.job.timeout_secs * SECOND_US
+        return self.dispatched_at + self.timeout_secs * SECOND_US
 
     @property
     def place(self) -> tuple[int, str]:
