@@ -88,8 +88,12 @@ class Cluster:
         self._prepared: dict[Callable[[str], None], str] = {}
         self._server: Guarded | None = None
         atexit.register(self.close)
-        self._make()
-        self.start()
+        try:
+            self._make()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     # ---- the server ----------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class Cluster:
     def _create(self, template: str) -> str:
         """Copying files is three times as quick as logging each page, but waits for checkpoints."""
         strategy = "wal_log" if self.durable else "file_copy"
-        name = f"narrows_{next(self._numbers)}"
+        name = f"narrows_{os.getpid()}_{next(self._numbers)}"  # a forked process counts on from here
         self.sql(f"create database {name} template {template} strategy {strategy}")
         return self.dsn(name)
 
