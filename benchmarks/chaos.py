@@ -17,6 +17,8 @@ CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "kill": ("tests.kill", "--campaign"),
     "run-kill": ("tests.kill", "--runs", "--campaign"),
     "races": ("tests.races", "--campaign"),
+    "linearizability": ("tests.linearizability", "--campaign"),
+    "linearizability-kills": ("tests.linearizability", "--kills", "--histories", "2000"),
     "disk": ("pytest", "-n", "0", "-q", "tests/storage/test_disk.py"),
     "streams": ("tests.streams", "--campaign"),
     "fuzz": ("tests.fuzz", "--campaign"),
