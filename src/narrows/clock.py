@@ -16,6 +16,7 @@ from typing import Protocol
 _POOL_BYTES = 1_024
 #: Secrets are longer than this and come straight from the operating system.
 _LARGEST_FROM_POOL = 8
+_SAMPLED_FOR_SECS = 30.0
 
 
 class Clock(Protocol):
@@ -68,3 +69,44 @@ class SystemClock:
                 await wake.wait()
         except TimeoutError:
             return
+
+
+class DatabaseClock:
+    """The clock of a database that several nodes share, as far as it can be known here: this machine's,
+    moved by as much as the database's was seen to differ. A time that the database told was true before its
+    answer came, so that of several samples the one that was least on its way counts.
+    """
+
+    def __init__(self, local: Clock) -> None:
+        self._local = local
+        self._offset_us: int | None = None
+        self._coming_us: int | None = None
+        self._since = 0.0
+
+    @property
+    def offset_us(self) -> int:
+        """By how much the database's clock is ahead of this machine's."""
+        return self._offset_us or 0
+
+    def learn(self, told: int) -> None:
+        """The database has just told its time, in microseconds."""
+        sample = told - self._local.now()
+        now = self._local.monotonic()
+        if self._offset_us is None or sample > self._offset_us:
+            self._offset_us = sample
+        self._coming_us = sample if self._coming_us is None else max(sample, self._coming_us)
+        if now - self._since >= _SAMPLED_FOR_SECS:
+            # Clocks drift, and are set: what was true half a minute ago counts no more.
+            self._offset_us, self._coming_us, self._since = self._coming_us, None, now
+
+    def now(self) -> int:
+        return self._local.now() + self.offset_us
+
+    def monotonic(self) -> float:
+        return self._local.monotonic()
+
+    def random_bytes(self, count: int) -> bytes:
+        return self._local.random_bytes(count)
+
+    async def sleep_until(self, due: int, wake: asyncio.Event) -> None:
+        await self._local.sleep_until(due - self.offset_us, wake)

@@ -22,6 +22,9 @@ from narrows.outgoing import allowed
 ENVIRONMENT_PREFIX: Final = "NARROWS_"
 FILE_NAME: Final = "narrows.toml"
 SQLITE_PREFIX: Final = "sqlite:///"
+POSTGRES_PREFIXES: Final = ("postgresql://", "postgres://")
+#: Where nobody listens for the hints of other nodes.
+OFF: Final = "off"
 
 
 class ConfigInvalid(NarrowsError):
@@ -88,9 +91,34 @@ def _read_folder(value: object) -> Path:
 
 def _read_database(value: object) -> str:
     url = _read_text(value)
+    if url.startswith(POSTGRES_PREFIXES):
+        return url
     if not url.startswith(SQLITE_PREFIX) or url == SQLITE_PREFIX or ":memory:" in url:
         raise ValueError
     return url
+
+
+def _read_listening(value: object) -> str:
+    url = _read_text(value)
+    if url != OFF and not url.startswith(POSTGRES_PREFIXES):
+        raise ValueError
+    return url
+
+
+def without_password(url: str) -> str:
+    """A database's address as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite" or not separator:
+        return url
+    place, slash, tail = rest.partition("/")
+    user, at, host = place.rpartition("@")
+    name, _, query = tail.partition("?")
+    kept = [
+        part
+        for part in query.split("&")
+        if part and not part.lower().startswith(("password=", "sslpassword="))
+    ]
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{name}{'?' if kept else ''}{'&'.join(kept)}"
 
 
 def _read_web_address(value: object) -> str:
@@ -122,8 +150,11 @@ def _read_targets(value: object) -> tuple[str, ...]:
 TEXT: Final = Rule(_read_text, "some text")
 FOLDER: Final = Rule(_read_folder, "the path of a folder")
 DATABASE: Final = Rule(
-    _read_database, "sqlite:///<path of a file> (sqlite:////<path> with four slashes for an absolute path)"
+    _read_database,
+    "sqlite:///<path of a file> (sqlite:////<path> with four slashes for an absolute path) or"
+    " postgresql://<user>@<host>/<database>",
 )
+LISTENING: Final = Rule(_read_listening, "postgresql://<user>@<host>/<database>, or off")
 WEB_ADDRESS: Final = Rule(_read_web_address, "an address such as https://narrows.example.com")
 WEB_ADDRESSES: Final = Rule(
     _read_web_addresses, "addresses such as https://app.example.com, separated by commas, or *"
@@ -158,8 +189,29 @@ class Config:
     database: str = field(
         default="",
         metadata=_about(
-            DATABASE, "Database that keeps the waits. Where it is not given, narrows.db in `data`."
+            DATABASE,
+            "Database that keeps the waits: SQLite for one process, PostgreSQL for many nodes. Where it is not"
+            " given, narrows.db in `data`.",
         ),
+    )
+    database_pooler: str = field(
+        default="auto",
+        metadata=_about(
+            one_of("auto", "transaction"),
+            "transaction: a pooler lends database connections per transaction (pgbouncer); auto finds it out.",
+        ),
+    )
+    database_listen: str | None = field(
+        default=None,
+        metadata=_about(
+            LISTENING,
+            "Where to listen for news of other nodes, past the pooler; off asks the tables four times a second"
+            " instead. Where it is not given, at `database`.",
+        ),
+    )
+    database_writers: int = field(
+        default=2,
+        metadata=_about(whole(1, 8), "Connections of this node that write to PostgreSQL.", "connections"),
     )
     host: str = field(
         default="127.0.0.1",
@@ -262,7 +314,18 @@ class Config:
             object.__setattr__(self, "database", f"{SQLITE_PREFIX}{self.data / 'narrows.db'}")
 
     @property
+    def is_shared(self) -> bool:
+        """Whether several nodes may serve the database."""
+        return self.database.startswith(POSTGRES_PREFIXES)
+
+    @property
+    def database_name(self) -> str:
+        """The database as it is shown to people: never with a password."""
+        return without_password(self.database) if self.is_shared else str(self.database_path)
+
+    @property
     def database_path(self) -> Path:
+        """The file of an embedded database."""
         return Path(self.database.removeprefix(SQLITE_PREFIX)).expanduser()
 
     @property
@@ -322,7 +385,7 @@ def load(
             continue
         values[option.name] = _checked(option, raw, source)
         sources[option.name] = source
-    if "database" in values and "data" not in values:
+    if values.get("database", "").startswith(SQLITE_PREFIX) and "data" not in values:
         values["data"] = Path(values["database"].removeprefix(SQLITE_PREFIX)).expanduser().parent
         sources["data"] = f"the folder of database ({sources['database']})"
     return Config(**values, sources=sources)
@@ -348,7 +411,9 @@ def _checked(option: Option, raw: object, source: str) -> Any:
     try:
         return option.rule.read(raw)
     except (ValueError, TypeError):
-        shown = "not valid" if option.is_secret else repr(raw)
+        shown = (
+            "not valid" if option.is_secret else repr(without_password(raw) if isinstance(raw, str) else raw)
+        )
         raise ConfigInvalid(
             f"{option.name} is {shown} ({source}); it must be {option.rule.allowed}."
         ) from None

@@ -52,6 +52,8 @@ class Keyring:
         fernets = [Fernet(base64.urlsafe_b64encode(_derived(key, "secrets at rest", b"1"))) for key in keys]
         self._fernet = MultiFernet(fernets)
         self._run_keys = tuple(_derived(key, "run tokens", b"1") for key in keys)
+        #: Tell keys apart, and nothing else about them: nodes of one installation share one at least.
+        self.fingerprints = tuple(_derived(key, "fingerprint", b"1")[:8].hex() for key in keys)
         self._callback_keys = tuple(_derived(key, "callback tokens", b"1") for key in keys)
 
     def __repr__(self) -> str:

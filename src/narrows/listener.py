@@ -319,6 +319,18 @@ def tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
         listening.close()
 
 
+def is_answered(path: Path) -> bool:
+    """Whether some server listens on the socket: its file alone may be left over from a crash."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            probe.connect(f"/proc/self/fd/{folder}/{path.name}")
+            return True
+        finally:
+            os.close(folder)
+    return False
+
+
 @contextlib.contextmanager
 def unix_socket(path: Path) -> Iterator[socket.socket]:
     """The socket in the data folder, for its owner alone. A file left by a crash is replaced: who

@@ -9,16 +9,17 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from narrows.api.app import create_app
 from narrows.api.deliveries import body_of
 from narrows.api.settings import ApiSettings
 from narrows.clock import Clock, SystemClock
-from narrows.config import Config
+from narrows.config import OFF, Config
 from narrows.engine.endpoint import Endpoints
 from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
@@ -26,7 +27,7 @@ from narrows.engine.roles import Outgoing, all_roles
 from narrows.engine.unmatched import UnmatchedBuffer
 from narrows.errors import StorageError
 from narrows.keyring import Keyring, signing_secrets
-from narrows.listener import Listener, tcp_socket, unix_socket
+from narrows.listener import Listener, is_answered, tcp_socket, unix_socket
 from narrows.operations.service import Service
 from narrows.outgoing.caller import Caller
 from narrows.outgoing.guard import Guard
@@ -36,6 +37,9 @@ from narrows.storage.store import Store
 from narrows.storage.transaction import Limits
 from narrows.wire import signatures
 from narrows.wire.payloads import compact
+
+if TYPE_CHECKING:
+    from narrows.storage.postgres_store import Access, PostgresStore
 
 log = logging.getLogger("narrows.server")
 
@@ -57,30 +61,78 @@ async def open_service(
 
     Raises StoreLocked where another process holds it, SchemaUnknown, StoreCorrupt, StorageError.
     """
+    feed = Feed()
+    opening = _shared if config.is_shared else _embedded
+    async with opening(config, clock, feed, on_fatal=on_fatal, **store) as opened:
+        opened.start()
+        service = Service(opened, feed, opened.clock, UnmatchedBuffer())
+        try:
+            yield service
+        finally:
+            await service.close()
+            await opened.close()
+
+
+@contextlib.asynccontextmanager
+async def _embedded(
+    config: Config, clock: Clock, feed: Feed, *, on_fatal: Callable[[str], None], **store: Any
+) -> AsyncIterator[Store]:
+    """The one process that writes the file."""
     lock = files.DataLock(config.data)
     try:
         config.database_path.parent.mkdir(parents=True, exist_ok=True)
         files.refuse_network_file_system(config.database_path.parent)
-        feed, unmatched = Feed(), UnmatchedBuffer()
-        opened = Store(
+        yield Store(
             config.database_path,
             clock,
-            limits=Limits(config.waiting_per_project, config.held_per_key, config.held_per_project),
+            limits=_limits(config),
             max_queue=config.max_queue,
             cache_mib=config.cache_mib,
             on_commit=feed.publish,
             on_fatal=on_fatal,
             **store,
         )
-        opened.start()
-        service = Service(opened, feed, clock, unmatched)
-        try:
-            yield service
-        finally:
-            await service.close()
-            await opened.close()
     finally:
         lock.release()
+
+
+@contextlib.asynccontextmanager
+async def _shared(
+    config: Config, clock: Clock, feed: Feed, *, on_fatal: Callable[[str], None], **store: Any
+) -> AsyncIterator[PostgresStore]:
+    """One of the nodes. What became of a commit, the database can tell; only a fault of ours is fatal."""
+    from narrows.storage.postgres_store import PostgresStore  # noqa: PLC0415 - asyncpg is an extra
+
+    opened = PostgresStore(
+        access_of(config),
+        clock,
+        limits=_limits(config),
+        max_queue=config.max_queue,
+        on_commit=feed.publish,
+        on_fatal=on_fatal,
+        interests=feed.interests,
+        **store,
+    )
+    await opened.open(Keyring.open(config.data, config.secret_key).fingerprints)
+    yield opened
+
+
+def _limits(config: Config) -> Limits:
+    return Limits(config.waiting_per_project, config.held_per_key, config.held_per_project)
+
+
+def access_of(config: Config) -> Access:
+    """How the shared database is reached. Raises StorageError where its driver is not installed."""
+    try:
+        from narrows.storage.postgres_store import Access  # noqa: PLC0415 - see above
+    except ImportError as error:
+        raise StorageError("PostgreSQL needs a driver: pip install 'narrows[postgres]'.") from error
+    return Access(
+        config.database,
+        pooled=config.database_pooler == "transaction",
+        listen_url="" if config.database_listen == OFF else config.database_listen,
+        writers=config.database_writers,
+    )
 
 
 def create_host_app(service: Service, config: Config) -> Any:
@@ -147,12 +199,13 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
         async with open_service(config, clock, on_fatal=_die, **store) as service:
             settings = _api_settings(config, dev=dev)
             api = create_app(service, settings)
-            outgoing = _outgoing(config, settings, clock)
+            outgoing = _outgoing(config, settings, service.clock)
             engine = Engine(service, all_roles(service, service.unmatched, config.retention_days, outgoing))
             api.engine = engine
             engine.start()
-            with unix_socket(config.socket_path) as local:
-                listeners = [Listener(api, tcp, config), Listener(api.as_host, local, config)]
+            with _host_socket(config) as local:
+                listeners = [Listener(api, tcp, config)]
+                listeners += [] if local is None else [Listener(api.as_host, local, config)]
                 gc.collect()
                 gc.freeze()
                 gc.set_threshold(*COLLECTOR_THRESHOLDS)
@@ -175,6 +228,14 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
     if failures := [end for end in ended if isinstance(end, BaseException)]:
         raise StorageError(f"A listener ended with a fault: {failures[0]!r}.") from failures[0]
     log.info("stopped")
+
+
+def _host_socket(config: Config) -> contextlib.AbstractContextManager[socket.socket | None]:
+    """The socket in the data folder. Of several nodes with one data folder the first has it."""
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if config.is_shared and is_answered(config.socket_path):
+        return contextlib.nullcontext()
+    return unix_socket(config.socket_path)
 
 
 async def _until(listening: list[asyncio.Task[None]], *awaited: Coroutine[Any, Any, Any]) -> None:
@@ -220,17 +281,52 @@ def _die(reason: str) -> None:
 
 async def has_api_keys(config: Config) -> bool:
     """Whether the database holds an API key that is not revoked."""
-    if not config.database_path.exists():
+    if not config.is_shared and not config.database_path.exists():
         return False
     async with open_service(config, SystemClock()) as service:
         return bool(await service.has_api_keys())
 
 
 def verify(config: Config) -> list[str]:
-    """What is wrong with the database, a sentence each; also beside a running server."""
+    """What is wrong with the database, a sentence each; also beside running servers."""
+    if config.is_shared:
+        return asyncio.run(_verify_shared(config))
     return checks.verify(config.database_path)
+
+
+async def _verify_shared(config: Config) -> list[str]:
+    access_of(config)
+    from narrows.storage import postgres_verify  # noqa: PLC0415 - asyncpg is an extra
+    from narrows.storage.postgres_store import using  # noqa: PLC0415 - see above
+
+    async with using(config.database) as line:
+        return await postgres_verify.verify(line)
+
+
+def migrate(config: Config, *, plan: bool) -> list[str]:
+    """Bring a shared database's schema up to date, or tell by which migrations that would be done."""
+    if not config.is_shared:
+        raise StorageError(f"{config.database_name} is migrated by the server that opens it, at its start.")
+    return asyncio.run(_migrate(config, plan))
+
+
+async def _migrate(config: Config, plan: bool) -> list[str]:
+    access_of(config)
+    from narrows.storage import postgres_schema  # noqa: PLC0415 - asyncpg is an extra
+    from narrows.storage.postgres_store import using  # noqa: PLC0415 - see above
+
+    async with using(config.database) as line:
+        await postgres_schema.check_server(line)
+        if plan:
+            return [each.described for each in await postgres_schema.pending(line)]
+        return await postgres_schema.migrate(line)
 
 
 def backup(config: Config, destination: Path, report: Callable[[int, int], None]) -> None:
     """A consistent copy of the database, also of a running server."""
+    if config.is_shared:
+        raise StorageError(
+            "PostgreSQL makes its own backups: pg_dump --format=custom for a copy of one moment, pg_basebackup "
+            "with an archive of the WAL to come back to any. See docs/several-nodes.md. Nothing was copied."
+        )
     files.backup(config.database_path, destination, report)

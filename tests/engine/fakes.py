@@ -17,6 +17,7 @@ from narrows.operations.reads.retention import SurplusUnmatched
 from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
+from narrows.storage.members import ALONE
 from narrows.testing import ManualClock
 
 PROJECT = "p"
@@ -39,6 +40,7 @@ class FakeService:
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
+        self.members = ALONE
         self.feed = Feed()
         self.waiting: dict[str, Trigger] = {}
         self.held: dict[str, int] = {}

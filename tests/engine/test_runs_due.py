@@ -83,8 +83,22 @@ async def test_a_lost_lease_is_an_attempt_and_a_renewed_one_is_left_alone(backen
         assert (await runs.get(kept)).status == "executing"
 
 
+async def test_a_node_that_starts_leaves_alone_what_other_nodes_execute(backend: Backend) -> None:
+    async with running(backend) as (runs, role):
+        if runs.bench.store.members.is_alone:
+            return  # an embedded store has one node: see the next test
+        others = await runs.dispatch(holder="server:other")
+        await rounds_until_idle(role, runs)
+        assert (await runs.get(others)).status == "executing"
+        runs.bench.clock.advance(us=SERVER_LEASE_US + SECOND)
+        await rounds_until_idle(role, runs)
+        assert (await runs.get(others)).attempt == 2, "its lease was over"
+
+
 async def test_a_start_queues_the_servers_own_and_gives_workers_time(backend: Backend) -> None:
     async with running(backend) as (runs, role):
+        if not runs.bench.store.members.is_alone:
+            return  # see the test before
         own = await runs.dispatch(holder="server:old")
         workers = await runs.dispatch()
         living = await runs.dispatch(holder=HOLDER)

@@ -15,8 +15,8 @@ from narrows.core.states import HeldStatus
 from narrows.core.triggers import new_wait
 from narrows.storage import sqlite
 from narrows.storage.backend import Row, run_now
+from narrows.storage.front import Read
 from narrows.storage.statements import for_sqlite
-from narrows.storage.store import Read
 from narrows.testing import ManualClock
 
 T = TypeVar("T")

@@ -118,7 +118,7 @@ async def _race(service: Service, trigger: Trigger, dice: random.Random, report:
 
 async def _settled(service: Service, trigger: Trigger) -> None:
     """Until the trigger is settled by whoever it is, as a long poll waits."""
-    with service.feed.watch(trigger.id) as watch:
+    with service.feed.watch("default", trigger.id) as watch:
         found = await service.read(GetTriggerById(project_id="default", trigger_id=trigger.id))
         while found.settled_at is None:
             found = await watch.next()

@@ -20,7 +20,7 @@ def _fail_commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fail() -> None:
         raise BackendFailure("the disk is full")
 
-    monkeypatch.setattr(bench.store.connection, "commit", fail)
+    monkeypatch.setattr(bench.writing, "commit", fail)
 
 
 async def _sends(bench: Bench) -> list[Any]:

@@ -369,7 +369,7 @@ class Client:
                 continue
 
     async def _stream(self, server: Any, read: GetTriggerById, watcher: Watcher) -> None:
-        with server.service.feed.watch(watcher.trigger_id) as watch:
+        with server.service.feed.watch(watcher.project_id, watcher.trigger_id) as watch:
             watcher.see(await server.service.read(read))
             while not watcher.ended:
                 watcher.see(await watch.next())

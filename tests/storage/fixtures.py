@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.kit import BACKENDS, SqliteBackend
+from tests.storage.kit import BACKENDS, Backend
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteBackend]:
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty database; after the test `narrows verify` must find nothing wrong in it."""
     found = BACKENDS[request.param](tmp_path)
-    yield found
-    assert found.faults() == []
+    try:
+        yield found
+        assert found.faults() == []
+    finally:
+        found.close()

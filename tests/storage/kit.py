@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,10 +24,15 @@ from narrows.operations.reads import GetStats, GetTrigger, GetTriggerById, ListT
 from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.service import Service
 from narrows.operations.triggers import CancelTrigger, ExpireTriggers, OpenTrigger
+from narrows.storage import postgres_verify
 from narrows.storage.committed import Committed
-from narrows.storage.store import Store
+from narrows.storage.postgres import Line
+from narrows.storage.postgres_schema import migrate
+from narrows.storage.postgres_store import Access, PostgresStore, open_connection
+from narrows.storage.store import READERS, Store
 from narrows.storage.verify import verify
 from narrows.testing import ManualClock
+from tests.postgres.cluster import drop_database, fresh_database
 
 PROJECT = "default"
 
@@ -34,25 +40,108 @@ PROJECT = "default"
 class Backend(Protocol):
     """What the conformance suite needs to know of a database."""
 
-    def store(self, clock: ManualClock, **options: Any) -> Any:
+    async def store(self, clock: ManualClock, **options: Any) -> Any:
         """A store over the one database of this test; made where it is not there yet."""
+
+    def gate(self) -> Gate:
+        """What holds this store's writer."""
+
+    def writing(self, store: Any) -> Any:
+        """The connection of its writer."""
+
+    async def open_transactions(self, store: Any) -> int:
+        """How many of its connections are in the midst of one, once nobody uses any."""
 
     def faults(self) -> list[str]:
         """What `narrows verify` finds in it."""
+
+    def close(self) -> None:
+        """The test is over."""
 
 
 class SqliteBackend:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "narrows.db"
 
-    def store(self, clock: ManualClock, **options: Any) -> Store:
+    async def store(self, clock: ManualClock, **options: Any) -> Store:
         return Store(self.path, clock, **options)
+
+    def gate(self) -> Gate:
+        return Gate()
+
+    def writing(self, store: Store) -> Any:
+        return store.connection
+
+    async def open_transactions(self, store: Store) -> int:
+        # Asked in the readers' own threads, all at once: a connection belongs to the thread that uses it.
+        together = threading.Barrier(READERS)
+
+        def is_open() -> bool:
+            together.wait()
+            connection = getattr(store._local, "connection", None)
+            return connection is not None and connection.raw.in_transaction
+
+        asked = (asyncio.get_running_loop().run_in_executor(store._readers, is_open) for _ in range(READERS))
+        return sum(await asyncio.gather(*asked)) + store.connection.raw.in_transaction
 
     def faults(self) -> list[str]:
         return verify(self.path) if self.path.exists() else []
 
+    def close(self) -> None:
+        return
 
-BACKENDS: dict[str, type[SqliteBackend]] = {"sqlite": SqliteBackend}
+
+class PostgresBackend:
+    """A database of its own on the server that this process's tests share. Time is the test's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = fresh_database(_migrate)
+
+    async def store(self, clock: ManualClock, **options: Any) -> PostgresStore:
+        store = PostgresStore(Access(self.url), clock, database_time=False, **options)
+        await store.open()
+        return store
+
+    def gate(self) -> Gate:
+        return SuspendingGate()
+
+    def writing(self, store: PostgresStore) -> Any:
+        (connection,) = store._connections
+        return connection
+
+    async def open_transactions(self, store: PostgresStore) -> int:
+        while store._reads:
+            await asyncio.gather(*store._reads, return_exceptions=True)
+        lines = [self.writing(store).line, *(reader.line for reader in store._idle_readers)]
+        return sum(line.raw is not None and line.raw.is_in_transaction() for line in lines)
+
+    def faults(self) -> list[str]:
+        # Also asked for by tests that run in an event loop.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, _verify(self.url)).result()
+
+    def close(self) -> None:
+        drop_database(self.url)
+
+
+def _migrate(url: str) -> None:
+    async def migrated() -> None:
+        line = Line(lambda: open_connection(url, pooled=False))
+        await migrate(line)
+        await line.close()
+
+    asyncio.run(migrated())
+
+
+async def _verify(url: str) -> list[str]:
+    line = Line(lambda: open_connection(url, pooled=False))
+    try:
+        return await postgres_verify.verify(line)
+    finally:
+        await line.close()
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": SqliteBackend, "postgres": PostgresBackend}
 
 
 class Sink:
@@ -91,11 +180,26 @@ class Gate:
         self._opened.set()
 
 
+class SuspendingGate(Gate):
+    """The same for a writer that is a task of the event loop."""
+
+    def __call__(self, step: str) -> Any:
+        self.steps.append(step)
+        if step != "begin":
+            return None
+        self._reached.set()
+        return None if self._opened.is_set() else self._until_open()
+
+    async def _until_open(self) -> None:
+        await asyncio.to_thread(self._opened.wait)
+
+
 class Bench:
     """A store with its service, a clock that is moved by hand, and short words for the operations."""
 
-    def __init__(self, store: Any, clock: ManualClock, gate: Gate, feed: Feed) -> None:
+    def __init__(self, store: Any, clock: ManualClock, gate: Gate, feed: Feed, backend: Backend) -> None:
         self.store = store
+        self.backend = backend
         self.clock = clock
         self.gate = gate
         self.feed = feed
@@ -106,6 +210,11 @@ class Bench:
 
     def entropy(self) -> int:
         return int.from_bytes(self.clock.random_bytes(8), "big")
+
+    @property
+    def writing(self) -> Any:
+        """The writer's connection."""
+        return self.backend.writing(self.store)
 
     async def perform(self, operation: Any) -> Any:
         return await self.store.perform(operation)
@@ -211,10 +320,10 @@ async def opened(
 ) -> AsyncIterator[Bench]:
     """A bench over the test's database, with the project `default`."""
     clock = clock or ManualClock()
-    gate, feed = Gate(), Feed()
-    store = backend.store(clock, on_commit=feed.publish, failpoint=gate, **options)
+    gate, feed = backend.gate(), Feed()
+    store = await backend.store(clock, on_commit=feed.publish, failpoint=gate, **options)
     store.start()
-    bench = Bench(store, clock, gate, feed)
+    bench = Bench(store, clock, gate, feed, backend)
     try:
         if project:
             await bench.project(exist_ok=True)

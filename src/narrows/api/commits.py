@@ -50,7 +50,9 @@ class CommitStats:
         self.batch_operations = Buckets(BATCH_BOUNDS)
 
     def add(self, committed: Committed) -> None:
-        """One commit."""
+        """One commit of this node; the others count theirs."""
+        if committed.elsewhere is not None:
+            return
         self.batch_operations.add(committed.operations)
         self.commit_secs.add(committed.commit_secs)
         transitions = self.transitions

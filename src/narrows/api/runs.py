@@ -78,7 +78,7 @@ async def wait_for_run(call: Call) -> Reply:
     """
     wait_secs = long_poll_secs(call)
     project_id = await call.project()
-    with call.api.streams.counted(project_id), call.service.feed.watch(call.param) as watch:
+    with call.api.streams.counted(project_id), call.service.feed.watch(project_id, call.param) as watch:
         found = await _read(call, project_id)
         try:
             async with asyncio.timeout(wait_secs):

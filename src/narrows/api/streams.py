@@ -18,6 +18,7 @@ from narrows.api.auth import is_over
 from narrows.api.call import Call
 from narrows.core.records import Trigger
 from narrows.errors import LimitReached
+from narrows.storage.news import Interests
 
 if TYPE_CHECKING:
     from narrows.api.settings import ApiSettings
@@ -104,7 +105,7 @@ class Streams:
         self._closed = False
         self.open_count = 0
         self.cut_count = 0
-        service.feed.subscribe(self._publish)
+        service.feed.subscribe(self._publish, self._interests)
 
     def open(self, trigger_id: str, call: Call) -> Stream:
         """Register a stream; from here on it misses no change."""
@@ -196,6 +197,14 @@ class Streams:
         return frame
 
     # ---- what happens to them ---------------------------------------------------------------
+
+    def _interests(self) -> Interests:
+        """Where another node changes a trigger that is watched here, or a key that watches."""
+        subjects = {
+            subject: next(iter(watching)).project_id for subject, watching in self._by_trigger.items()
+        }
+        keys = {each.api_key_id for slot in self._slots for each in slot if each.api_key_id is not None}
+        return Interests(subjects, frozenset(keys))
 
     def _publish(self, committed: Committed) -> None:
         if not self._by_trigger:

@@ -51,6 +51,9 @@ class KnownJobs:
         return found
 
     def _learn(self, committed: Committed) -> None:
+        if committed.elsewhere is not None and committed.elsewhere.missed:
+            self._changes += 1
+            self._jobs.clear()
         if not committed.jobs:
             return
         self._changes += 1

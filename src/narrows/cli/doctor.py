@@ -83,7 +83,9 @@ def _doctor(
 def _options(settings: config.Config) -> list[dict[str, str]]:
     rows = []
     for option in config.OPTIONS:
-        value = getattr(settings, option.name)
+        value = settings.database_name if option.name == "database" else getattr(settings, option.name)
+        if option.name == "database_listen" and value:
+            value = config.without_password(value)
         if option.is_secret:
             value = None if value is None else "set, not shown"
         shown = ", ".join(value) if isinstance(value, tuple) else ("" if value is None else str(value))
@@ -164,11 +166,25 @@ def file_system_of(folder: Path, mounts: str | None = None) -> str | None:
 
 
 def _lock_holder(settings: config.Config) -> Finding:
+    if settings.is_shared:
+        return _shared_database(settings)
     if reach.answers(settings.socket_path):
         return Finding("database", "ok", f"a running server holds {settings.database_path}")
     if settings.database_path.exists():
         return Finding("database", "ok", f"{settings.database_path} is held by nobody")
     return Finding("database", "ok", f"{settings.database_path} is not there yet")
+
+
+def _shared_database(settings: config.Config) -> Finding:
+    from narrows import server  # noqa: PLC0415 - slow to load
+
+    try:
+        waiting = server.migrate(settings, plan=True)
+    except NarrowsError as error:
+        return Finding("database", "fault", f"{settings.database_name}: {error.message}")
+    if waiting:
+        return Finding("database", "warning", f"{settings.database_name} lacks {', '.join(waiting)}")
+    return Finding("database", "ok", f"{settings.database_name} can be reached and is up to date")
 
 
 async def _server(way: reach.Reach) -> list[Finding]:

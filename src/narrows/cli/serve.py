@@ -28,7 +28,9 @@ PortOption = Annotated[
 ]
 DatabaseOption = Annotated[
     str | None,
-    typer.Option("--database", help="sqlite:///path/to/file.db", show_default=False),
+    typer.Option(
+        "--database", help="sqlite:///path/to/file.db or postgresql://user@host/database", show_default=False
+    ),
 ]
 PublicUrlOption = Annotated[
     str | None,
@@ -47,6 +49,7 @@ def register(app: typer.Typer) -> None:
 
 def dev(
     *,
+    database: DatabaseOption = None,
     host: HostOption = None,
     port: PortOption = None,
     data: DataOption = None,
@@ -54,7 +57,7 @@ def dev(
     config_file: ConfigOption = None,
 ) -> None:
     """Run a server on this machine only: no API key needed, nothing to set up."""
-    flags = {"host": host, "port": port, "data": data, "public_url": public_url}
+    flags = {"database": database, "host": host, "port": port, "data": data, "public_url": public_url}
     finish(lambda: _run(flags, config_file, dev_mode=True))
 
 
@@ -99,8 +102,15 @@ def _refuse_without_keys(settings: config.Config) -> None:
     if not asyncio.run(server.has_api_keys(settings)):
         raise Forbidden(
             f"{settings.host} can be reached by others, and there is no API key yet. "
-            f"Make one first: narrows keys create --data {settings.data}"
+            f"Make one first: narrows keys create {_naming(settings)}"
         )
+
+
+def _naming(settings: config.Config) -> str:
+    """How the command line is told which database is meant."""
+    if not settings.is_shared:
+        return f"--data {settings.data}"
+    return "(with NARROWS_DATABASE set to this database)"
 
 
 def _announce(settings: config.Config, *, dev_mode: bool) -> None:
@@ -109,7 +119,7 @@ def _announce(settings: config.Config, *, dev_mode: bool) -> None:
     say = output.err.print
     say(f"[bold]narrows[/bold] serves [bold]{url}[/bold]", highlight=False)
     say(f"  reference  {url}/docs", markup=False)
-    say(f"  database   {settings.database_path}", markup=False)
+    say(f"  database   {settings.database_name}", markup=False)
     if not dev_mode:
         say("  API keys   narrows keys create", markup=False)
         return

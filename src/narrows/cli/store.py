@@ -22,6 +22,7 @@ _MIB = 1 << 20
 def register(app: typer.Typer) -> None:
     app.command("verify", rich_help_panel="Care for the database")(verify)
     app.command("backup", rich_help_panel="Care for the database")(backup)
+    app.command("migrate", rich_help_panel="Care for the database")(migrate)
 
 
 def verify(
@@ -36,14 +37,39 @@ def _verify(flags: dict[str, Any], file: Path | None) -> Outcome:
 
     settings = config.load(flags, file=file)
     with progress() as bar:
-        bar.add_task(f"checking {settings.database_path}", total=None, count="")
+        bar.add_task(f"checking {settings.database_name}", total=None, count="")
         faults = server.verify(settings)
     for fault in faults:
         output.complain(fault)
     if faults:
         output.note("Keep the file as it is and restore a backup; nothing was changed by looking.")
         return Exit.STORE
-    output.out.print(f"{settings.database_path} is sound", markup=False)
+    output.out.print(f"{settings.database_name} is sound", markup=False)
+    return Exit.OK
+
+
+def migrate(
+    *,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only tell what would be done, and whether older nodes can go on.")
+    ] = False,
+    database: DatabaseOption = None,
+    data: DataOption = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Bring the schema of a PostgreSQL database up to date, while nodes serve it. A server does it at its start."""
+    finish(lambda: _migrate({"database": database, "data": data}, config_file, plan))
+
+
+def _migrate(flags: dict[str, Any], file: Path | None, plan: bool) -> Outcome:
+    from narrows import server  # noqa: PLC0415 - slow to load
+
+    settings = config.load(flags, file=file)
+    names = server.migrate(settings, plan=plan)
+    for name in names:
+        output.out.print(f"{'to apply' if plan else 'applied'}: {name}", markup=False)
+    if not names:
+        output.out.print(f"{settings.database_name} is up to date", markup=False)
     return Exit.OK
 
 
@@ -64,7 +90,7 @@ def _backup(destination: Path, flags: dict[str, Any], file: Path | None) -> Outc
     if destination.exists():
         raise typer.BadParameter(f"{destination} exists already; a backup never overwrites. Name a new file.")
     with progress() as bar:
-        task = bar.add_task(f"copying {settings.database_path}", total=None, count="")
+        task = bar.add_task(f"copying {settings.database_name}", total=None, count="")
         server.backup(settings, destination, _reporter(bar, task))
     size_mib = destination.stat().st_size / _MIB
     output.out.print(f"{destination} holds the database ({size_mib:.1f} MiB)", markup=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.run_records import Message
-from narrows.engine.loop import Role
+from narrows.engine.loop import Role, earliest_due
 from narrows.operations.messages import CHUNK, ConsumeMessage
 from narrows.operations.reads import LiveRunsOfJob, PendingMessages
 
@@ -33,13 +33,16 @@ class ConsumeMessagesRole(Role):
         self._looked_to: dict[str, str] = {}
 
     def wakes(self, committed: Committed) -> int | None:
-        return committed.now if committed.messages else None
+        return earliest_due((message.created_at for message in committed.messages), committed, "messages")
 
     async def round(self) -> int | None:
-        messages = await self._service.read(PendingMessages(MESSAGES_A_ROUND))
-        for message in messages:
-            await self._step(message)
-        return self._service.clock.now() if messages else None
+        messages: list[Message] = await self._service.read(PendingMessages(MESSAGES_A_ROUND))
+        now, grace_us = self._service.clock.now(), self._service.members.grace_us
+        ready = [(message.created_at + grace_us(message.id), message) for message in messages]
+        for ready_at, message in ready:
+            if ready_at <= now:
+                await self._step(message)
+        return min((max(ready_at, now) for ready_at, _ in ready), default=None)
 
     async def _step(self, message: Message) -> None:
         """One look, and one commit if it found something or the end. Runs that were made after the

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from narrows.core.deliveries import Outcome
 from narrows.core.records import NEVER
 from narrows.core.run_records import Delivery
-from narrows.engine.loop import Role
+from narrows.engine.loop import Role, earliest_due
 from narrows.engine.queues import SHARE_OF_A_PROJECT
 from narrows.errors import NarrowsError
 from narrows.operations.deliveries import ClaimDeliveries, FinishDeliveries
@@ -82,8 +82,7 @@ class DeliverRole(Role):
         return len(self._tasks)
 
     def wakes(self, committed: Committed) -> int | None:
-        due = (each.due_at for each in committed.deliveries if each.due_at is not None)
-        return min(due, default=None)
+        return earliest_due((each.due_at for each in committed.deliveries), committed, "deliveries")
 
     async def round(self) -> int | None:
         await self._write_down()
@@ -134,9 +133,13 @@ class DeliverRole(Role):
         while looked_at < MOST_LOOKED_AT:
             page = await self._service.read(DueDeliveries(after=after, until=NEVER, limit=limit))
             for due in page:
+                ready_at = due.due_at + self._service.members.grace_us(due.id)
                 if due.due_at > now:
                     self._look_from = START
-                    return picked, min(due.due_at, later or due.due_at)
+                    return picked, min(ready_at, later or ready_at)
+                if ready_at > now:  # another node's own
+                    later = min(ready_at, later or ready_at)
+                    continue
                 if len(picked) == free:
                     return picked, None
                 host = host_of(due.url)

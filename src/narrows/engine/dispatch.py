@@ -52,6 +52,8 @@ class DispatchRole(Role):
 
     def wakes(self, committed: Committed) -> int | None:
         """Note what is queued, and which dispatches are over. Cheap: it runs for every commit."""
+        if committed.elsewhere is not None and committed.elsewhere.missed:
+            self._look_at = 0
         times = [due for run in committed.runs if (due := self.in_flight.hear(run)) is not None]
         if self._jobs.hear(committed) and self._places.free > 0:
             times.append(self._clock.now())

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.states import TriggerStatus
@@ -27,6 +27,7 @@ from narrows.errors import InternalError
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import EXPIRE_MARK, DueTriggers, ReadMark
 from narrows.operations.triggers import ExpireTriggers
+from narrows.storage.members import GRACE_US
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -47,6 +48,7 @@ OPERATIONS_AT_ONCE: Final = 2
 OPERATIONS_A_ROUND: Final = 4
 #: The mark stays this far behind, against small steps of the wall clock.
 MARK_SLACK_US: Final = 10_000_000
+SHARED_MARK_SLACK_US: Final = 60_000_000
 #: An idle server writes its mark this rarely.
 IDLE_MARK_US: Final = 600_000_000
 #: A trigger that cannot be timed out (a fault of ours) is tried again after this.
@@ -83,22 +85,30 @@ class ExpireTriggersRole(Role):
 
     def wakes(self, committed: Committed) -> int | None:
         """Take note of triggers opened, extended and settled. Cheap: it runs for every commit."""
+        if committed.elsewhere is not None and committed.elsewhere.missed:
+            self._recheck_due = 0
         if not committed.triggers or self._horizon is None:
             return None
         self._changed = True
         until = max(self._horizon.at, self._loading_until)
-        waiting = TriggerStatus.WAITING
+        waiting, grace_us = TriggerStatus.WAITING, self._grace_of(committed)
         if self._heard is not None:
             self._heard.update((trigger.project_id, trigger.id) for trigger in committed.triggers)
         for trigger in committed.triggers:
             if trigger.status == waiting and trigger.expires_at <= until:
-                self._due.put(Due(trigger.expires_at, trigger.project_id, trigger.id))
+                due_at = trigger.expires_at + grace_us(trigger.id)
+                self._due.put(Due(due_at, trigger.project_id, trigger.id))
             else:
                 # Settled, or moved beyond the horizon: where it stood before is over.
                 self._due.discard((trigger.project_id, trigger.id))
         if self._heard is None:
             self._stay_within_memory()
         return self._due.next()
+
+    def _grace_of(self, committed: Committed) -> Callable[[str], int]:
+        """What was opened on this node is its own; what another node opened is left to that one."""
+        members = self._service.members
+        return members.grace_us if committed.elsewhere is not None else lambda trigger_id: 0
 
     async def round(self) -> int | None:
         if self._horizon is None:
@@ -158,14 +168,21 @@ class ExpireTriggersRole(Role):
         finally:
             self._heard = None
         page = [Due(*row) for row in rows]
-        self._due.put_all(due for due in page if due[1:] not in heard and due not in self._postponed)
+        grace_us = self._service.members.grace_us
+        self._due.put_all(
+            due._replace(at=due.at + grace_us(due.id))
+            for due in page
+            if due[1:] not in heard and due not in self._postponed
+        )
         return page[-1] if len(page) >= PAGE else Due(until, AFTER_ALL_IDS, "")
 
     def _stay_within_memory(self) -> None:
         if len(self._due) > MOST_IN_MEMORY:
             last = self._due.keep_first(MOST_IN_MEMORY // 2)
             if last is not None and self._horizon is not None:
-                self._horizon = min(self._horizon, last)
+                # What was left to other nodes for a while stands that much later than it is due.
+                grace_us = 0 if self._service.members.is_alone else GRACE_US
+                self._horizon = min(self._horizon, last._replace(at=last.at - grace_us))
 
     async def _recheck_when_due(self) -> None:
         """One page of the recheck, if one is going on or due. Not while many are overdue: they go first."""
@@ -189,12 +206,15 @@ class ExpireTriggersRole(Role):
     async def _move_mark(self) -> None:
         """The index has just been read: what is due before the earliest that is left is settled."""
         assert self._horizon is not None
+        # A trigger that another node was opening as the index was read is not in what was found; its
+        # time is later than the beginning of that transaction, which does not last so long.
+        slack_us = MARK_SLACK_US if self._service.members.is_alone else SHARED_MARK_SLACK_US
         bounds = [self._recheck_started_at, self._horizon.at]
         bounds += [due.at for due in self._postponed]
         due = self._due.next()
         if due is not None:
             bounds.append(due)
-        self._mark = max(self._mark, min(bounds) - MARK_SLACK_US)
+        self._mark = max(self._mark, min(bounds) - slack_us)
         ahead = self._mark - self._written_mark
         if ahead >= IDLE_MARK_US or (ahead > 0 and self._changed):
             await self._service.perform(SetMark(name=EXPIRE_MARK, value=self._mark))

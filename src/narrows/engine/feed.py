@@ -13,6 +13,7 @@ from typing import Any
 from narrows.core.records import Trigger
 from narrows.core.run_records import Run
 from narrows.storage.committed import Committed
+from narrows.storage.news import Interests
 
 log = logging.getLogger("narrows.feed")
 
@@ -27,9 +28,10 @@ class FeedClosed(Exception):
 class Watch:
     """The changes of one trigger or run, from the moment it was made. A context manager."""
 
-    __slots__ = ("_changes", "_feed", "_waiter", "subject_id")
+    __slots__ = ("_changes", "_feed", "_waiter", "project_id", "subject_id")
 
-    def __init__(self, feed: Feed, subject_id: str) -> None:
+    def __init__(self, feed: Feed, project_id: str, subject_id: str) -> None:
+        self.project_id = project_id
         self.subject_id = subject_id
         self._feed = feed
         self._changes: deque[Trigger | Run] | None = None
@@ -74,6 +76,7 @@ class Feed:
     def __init__(self) -> None:
         self.closed = False
         self._subscribers: list[Callable[[Committed], None]] = []
+        self._interests: list[Callable[[], Interests]] = []
         self._watches: dict[str, set[Watch]] = {}
 
     def publish(self, committed: Committed) -> None:
@@ -89,13 +92,34 @@ class Feed:
             except Exception:
                 log.exception("a subscriber of the feed failed")
 
-    def subscribe(self, callback: Callable[[Committed], None]) -> Callable[[], None]:
-        """Call `callback` with every commit; answers how to stop that."""
+    def subscribe(
+        self, callback: Callable[[Committed], None], interests: Callable[[], Interests] | None = None
+    ) -> Callable[[], None]:
+        """Call `callback` with every commit; answers how to stop that. `interests` says of which records it
+        wants to hear where another node has changed them."""
         self._subscribers.append(callback)
-        return lambda: self._subscribers.remove(callback)
+        if interests is not None:
+            self._interests.append(interests)
 
-    def watch(self, subject_id: str) -> Watch:
-        return Watch(self, subject_id)
+        def unsubscribe() -> None:
+            self._subscribers.remove(callback)
+            if interests is not None:
+                self._interests.remove(interests)
+
+        return unsubscribe
+
+    def interests(self) -> Interests:
+        """What anybody here wants to hear of."""
+        subjects = {subject: next(iter(watches)).project_id for subject, watches in self._watches.items()}
+        api_keys: set[str] = set()
+        for each in self._interests:
+            found = each()
+            subjects.update(found.subjects)
+            api_keys |= found.api_keys
+        return Interests(subjects, frozenset(api_keys))
+
+    def watch(self, project_id: str, subject_id: str) -> Watch:
+        return Watch(self, project_id, subject_id)
 
     def add(self, watch: Watch) -> None:
         self._watches.setdefault(watch.subject_id, set()).add(watch)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.records import NEVER
-from narrows.engine.loop import Role
+from narrows.engine.loop import Role, earliest_due
 from narrows.operations.events import ExpireHeldEvents
 from narrows.operations.reads.due import DueHeldEvents
 
@@ -27,14 +27,16 @@ class ExpireHeldEventsRole(Role):
         self._service = service
 
     def wakes(self, committed: Committed) -> int | None:
-        return min((event.held_until for event in committed.held_events), default=None)
+        return earliest_due((event.held_until for event in committed.held_events), committed, "held events")
 
     async def round(self) -> int | None:
         rows = await self._service.read(DueHeldEvents(until=NEVER, limit=EVENTS_AN_OPERATION))
         now = self._service.clock.now()
-        ids = tuple((project_id, held_id) for held_until, project_id, held_id in rows if held_until <= now)
+        grace_us = self._service.members.grace_us
+        ours = [(at + grace_us(held_id), project_id, held_id) for at, project_id, held_id in rows]
+        ids = tuple((project_id, held_id) for at, project_id, held_id in ours if at <= now)
         if ids:
             await self._service.perform(ExpireHeldEvents(ids=ids, entropy=self._service.entropy()))
         if len(ids) == EVENTS_AN_OPERATION:
             return now
-        return rows[len(ids)][0] if len(ids) < len(rows) else None
+        return min((at for at, _, _ in ours if at > now), default=None)

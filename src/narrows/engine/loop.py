@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from narrows.engine.stats import RoleStats
@@ -37,6 +37,14 @@ def no_nudge(due: int) -> None:
     """What `Role.nudge` is outside an engine: there is no loop to wake."""
 
 
+def earliest_due(times: Iterable[int | None], committed: Committed, what: str) -> int | None:
+    """The earliest due time that a commit brings, by its records or, of another node, by its hint."""
+    known = [at for at in times if at is not None]
+    if committed.elsewhere is not None and what in committed.elsewhere.due:
+        known.append(committed.elsewhere.due[what])
+    return min(known, default=None)
+
+
 class Role(ABC):
     """A background duty. `nudge(due)` asks the loop for a round at `due` at the latest."""
 
@@ -56,7 +64,8 @@ class Role(ABC):
         return
 
     def wakes(self, committed: Committed) -> int | None:
-        """Note what a commit brings, called for each, in order; return its earliest due time."""
+        """Note what a commit brings, called for each, in order; return its earliest due time. Where it is of
+        another node and nobody knows what it brought, a round is due anyway."""
         return None
 
 
@@ -92,6 +101,8 @@ class Runner:
 
     def on_commit(self, committed: Committed) -> None:
         due = self.role.wakes(committed)
+        if committed.elsewhere is not None and committed.elsewhere.missed:
+            due = 0
         if due is not None:
             self.nudge(due)
 

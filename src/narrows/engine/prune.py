@@ -62,6 +62,8 @@ class PruneRole(Role):
         self._after = START
 
     async def round(self) -> int | None:
+        if not self._service.members.is_first:
+            return self._clock.now() + PERIOD_US  # one of the nodes does it
         started = self._clock.monotonic()
         pruned = await self._prune(self._duties[self._current])
         self.deleted += pruned.deleted

@@ -40,6 +40,8 @@ class PushJobs:
     def hear(self, committed: Committed) -> bool:
         """Take in a commit. Whether there may be something to dispatch now. Cheap: it runs for every one."""
         is_news = False
+        for key in () if committed.elsewhere is None else committed.elsewhere.queued:
+            is_news = self._queue(key) or is_news
         for job in committed.jobs:
             self._learn(job)
             is_news = self._queue((job.project_id, job.id)) or is_news

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from narrows.core.runs import WORKER_LEASE_US
 from narrows.engine.due import Key
-from narrows.engine.loop import Role
+from narrows.engine.loop import Role, earliest_due
 from narrows.engine.stats import Histogram
 from narrows.errors import InternalError
 from narrows.operations.dispatch import TakeBackDispatches, WakeRuns
@@ -51,22 +51,28 @@ class WakeRunsRole(Role):
         self._postponed: dict[Key, int] = {}
 
     def wakes(self, committed: Committed) -> int | None:
-        return min((run.due_at for run in committed.runs if run.due_at is not None), default=None)
+        return earliest_due((run.due_at for run in committed.runs), committed, "runs")
 
     async def round(self) -> int | None:
         if not self._has_begun:
-            await self._take_back()
+            # Of several nodes the others go on executing; what a dead one had comes back with its leases.
+            if self._service.members.is_alone:
+                await self._take_back()
             self._has_begun = True
         now = self._clock.now()
         self._postponed = {key: again_at for key, again_at in self._postponed.items() if again_at > now}
         limit = RUNS_AN_OPERATION + len(self._postponed)
         page: list[Place] = await self._service.read(DueRuns(limit=limit))
         places = [place for place in page if place[1:] not in self._postponed]
-        due = [place for place in places if place[0] <= now]
+        ours = [
+            (at + self._service.members.grace_us(run_id), at, project, run_id)
+            for at, project, run_id in places
+        ]
+        due = [(at, project_id, run_id) for ready_at, at, project_id, run_id in ours if ready_at <= now]
         if due:
             woken = await self._wake(due)
             return self._clock.now() + (0 if woken else PAUSE_US)
-        return min([*self._postponed.values(), *(at for at, _, _ in places[:1])], default=None)
+        return min([*self._postponed.values(), *(ready_at for ready_at, *_ in ours)], default=None)
 
     async def _take_back(self) -> None:
         """All pages are read before any of it is written: a longer lease moves back in the index."""

@@ -49,7 +49,7 @@ class CreateProject(AdminOperation):
     exist_ok: bool = False
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("projects_by_id", self.id)]
+        return [*self.credential(), ("projects_to_change", self.id)]
 
     def apply(self, tx: Transaction) -> Project:
         check_credential(tx, self.actor)
@@ -80,7 +80,7 @@ class RotateProjectSecret(ProjectOperation):
     overlap_secs: int
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("projects_by_id", self.project_id)]
+        return [*self.credential(), ("projects_to_change", self.project_id)]
 
     def apply(self, tx: Transaction) -> Project:
         self.authorize(tx)
@@ -161,7 +161,7 @@ class RotateApiKey(AdminOperation):
     overlap_secs: int
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("api_keys_by_id", self.api_key_id)]
+        return [*self.credential(), ("api_keys_to_change", self.api_key_id)]
 
     def apply(self, tx: Transaction) -> ApiKey:
         check_credential(tx, self.actor)
@@ -196,7 +196,7 @@ class RevokeApiKey(AdminOperation):
     api_key_id: str
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("api_keys_by_id", self.api_key_id)]
+        return [*self.credential(), ("api_keys_to_change", self.api_key_id)]
 
     def apply(self, tx: Transaction) -> ApiKey:
         check_credential(tx, self.actor)

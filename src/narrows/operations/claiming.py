@@ -258,13 +258,19 @@ class Claims:
         claimer.woken_for.clear()
 
     def _on_commit(self, committed: Committed) -> None:
-        if not committed.runs and not committed.jobs:
+        elsewhere = committed.elsewhere
+        if not committed.runs and not committed.jobs and elsewhere is None:
             return
         for job in committed.jobs:
             self._remember((job.project_id, job.id), job.max_concurrency is not None, is_news=True)
         if not self._parked and self._heard is None:
             return  # who comes now looks by himself
-        for key, count in self._chances(committed).items():
+        chances = self._chances(committed)
+        if elsewhere is not None:
+            chances.update(elsewhere.queued)
+            if elsewhere.missed:
+                chances.update(dict.fromkeys(self._parked, EVERYBODY))
+        for key, count in chances.items():
             left = count - self._wake(key, count)
             if left and self._heard is not None:
                 # Who is looking may have looked before this commit.

@@ -15,7 +15,7 @@ from narrows.core.signing_secrets import rotate
 from narrows.core.states import ENDED, FactKind, MessageKind, RunStatus
 from narrows.errors import Conflict, InvalidRequest
 from narrows.operations.base import ProjectOperation, check_project
-from narrows.operations.waits import find_job, job_touches
+from narrows.operations.waits import changed_job_touches, find_job
 from narrows.storage.lookups import Touch
 from narrows.storage.transaction import Transaction
 
@@ -123,7 +123,7 @@ class UpdateJob(ProjectOperation):
         slugs = [value for name, value in self.changes if name == "slug" and isinstance(value, str)]
         return [
             *self.credential(),
-            *job_touches(self.project_id, self.job),
+            *changed_job_touches(self.project_id, self.job),
             *(("jobs_by_slug", self.project_id, slug) for slug in slugs),
             # For whoever finds the job under its new slug, or its new limit, in this very commit.
             *_counter_touches(self.project_id, self.job),
@@ -152,7 +152,7 @@ class RotateJobSecret(ProjectOperation):
     overlap_secs: int
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), *job_touches(self.project_id, self.job)]
+        return [*self.credential(), *changed_job_touches(self.project_id, self.job)]
 
     def apply(self, tx: Transaction) -> Job:
         self.authorize(tx)
@@ -176,7 +176,7 @@ class DeleteJob(ProjectOperation):
     def touches(self) -> list[Touch]:
         return [
             *self.credential(),
-            *job_touches(self.project_id, self.job),
+            *changed_job_touches(self.project_id, self.job),
             *_counter_touches(self.project_id, self.job),
         ]
 

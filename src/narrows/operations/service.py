@@ -33,6 +33,7 @@ from narrows.operations.reads import (
 from narrows.operations.reads.internal import LoadHeldPayload
 from narrows.operations.reads.retention import START, RowPlace
 from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
+from narrows.storage.members import ALONE
 from narrows.storage.writer import Undecided
 
 #: An operation that is asked again and again because what it depends on changes is given up.
@@ -74,6 +75,11 @@ class Service:
         self._schemas = Schemas()
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
+
+    @property
+    def members(self) -> Any:
+        """Which nodes serve the store (`storage.members.Members`)."""
+        return getattr(self.store, "members", ALONE)
 
     def entropy(self) -> int:
         """64 random bits for the ids that an operation makes."""

@@ -24,6 +24,11 @@ def job_touches(project_id: str, job: str) -> list[Touch]:
     return [("jobs_by_id", project_id, job), ("jobs_by_slug", project_id, job)]
 
 
+def changed_job_touches(project_id: str, job: str) -> list[Touch]:
+    """The same for whoever changes it: nobody starts a run of it meanwhile."""
+    return [("jobs_to_change", project_id, job), ("jobs_to_change_by_slug", project_id, job)]
+
+
 def find_run(tx: Transaction, project_id: str, run_id: str) -> Run:
     """Raises NotFound."""
     run = tx.run(project_id, run_id)

@@ -6,11 +6,13 @@ suspend, SQLite's never do and are driven by `run_now` on a thread of their own.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
+#: (lookup name, *key), as in `lookups.py`.
+Touch = tuple[str, ...]
 
 
 class Reader(Protocol):
@@ -27,12 +29,19 @@ class Reader(Protocol):
 
 
 class WriteConnection(Reader, Protocol):
-    """The connection of the one writer."""
+    """A connection of a writer. Between `begin` and the end of the transaction, `now` is the time after
+    the last lock was taken."""
+
+    @property
+    def writer_name(self) -> str:
+        """Whose rows of the counters this connection changes; no other writer changes them."""
 
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """Several loads at once, each as by `load`."""
 
-    async def begin(self) -> None: ...
+    async def begin(self, touches: Sequence[Touch]) -> None:
+        """Begin a transaction that holds whatever locks these touches need: what is loaded by them then
+        stays as it is until the end."""
 
     async def write(self, statement: str, rows: list[Row]) -> int:
         """Run a statement with `@input`; answers how many rows it changed."""
@@ -43,12 +52,15 @@ class WriteConnection(Reader, Protocol):
 
 
 class BackendFailure(Exception):
-    """The database did not do what was asked. `retry`: a race, run it again; `fatal`: the outcome of
-    a commit cannot be known by this process any more, which has to end."""
+    """The database did not do what was asked. `retry`: a race, run it again; `unknown`: nobody can tell
+    whether the commit took place; `fatal`: neither can this process ever, and has to end."""
 
-    def __init__(self, message: str, *, retry: bool = False, fatal: bool = False) -> None:
+    def __init__(
+        self, message: str, *, retry: bool = False, unknown: bool = False, fatal: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry = retry
+        self.unknown = unknown
         self.fatal = fatal
 
 

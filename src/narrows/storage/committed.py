@@ -3,14 +3,27 @@ writer only after COMMIT; streams, wake-ups, metrics and credential caches live 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from narrows.core.records import ApiKey, Fact, HeldEvent, Trigger
 from narrows.core.run_records import Delivery, Job, Message, Run
 
 
+class Elsewhere(NamedTuple):
+    """What else is known of a commit of another node. `queued`: how many runs of a job (project id, job id)
+    it queued; `due`: the earliest new due time of `runs`, `deliveries`, `held events`, `messages`; `missed`:
+    something was committed, and nobody knows what: look at the tables."""
+
+    queued: Mapping[tuple[str, str], int] = {}
+    due: Mapping[str, int] = {}
+    missed: bool = False
+
+
 class Committed(NamedTuple):
-    """`now` is the batch's stamp in microseconds, `operations` how many shared the commit."""
+    """`now` is the batch's stamp in microseconds, `operations` how many shared the commit. Where it is of
+    another node (`elsewhere`), it holds only those records that somebody here wants to know of, as they
+    are now, and no facts."""
 
     facts: tuple[Fact, ...]
     triggers: tuple[Trigger, ...]
@@ -23,3 +36,4 @@ class Committed(NamedTuple):
     runs: tuple[Run, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
     messages: tuple[Message, ...] = ()
+    elsewhere: Elsewhere | None = None

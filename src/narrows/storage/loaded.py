@@ -34,7 +34,7 @@ from narrows.core.run_records import (
     WaitGroup,
 )
 from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus
-from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, Touch
+from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, TO_CHANGE, Touch
 from narrows.storage.statistics import Statistics
 
 R = TypeVar("R")
@@ -61,7 +61,8 @@ class Loaded:
     def missing(self, touches: Iterable[Touch]) -> dict[str, list[tuple[str, ...]]]:
         """Which lookups still have to be asked of the backend, by statement, keys sorted."""
         wanted: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-        for touch in touches:
+        for named in touches:
+            touch = (TO_CHANGE.get(named[0], named[0]), *named[1:])
             if touch not in self._asked:
                 self._asked.add(touch)
                 wanted[touch[0]].append(touch[1:])
@@ -134,8 +135,8 @@ class Loaded:
     def _index(self, record: Any, lookup: str | None = None) -> None:
         if isinstance(record, Trigger):
             key = (record.project_id, record.event_key)
-            newest = self._newest.get(key)
-            if lookup != "triggers_by_id" and (newest is None or newest < record.id):
+            newest = self._get(Trigger, record.project_id, self._newest.get(key, ""))
+            if lookup != "triggers_by_id" and (newest is None or newest.ordinal < record.ordinal):
                 self._newest[key] = record.id
         elif isinstance(record, HeldEvent):
             ids = self._held[record.project_id, record.event_key]

@@ -68,6 +68,15 @@ LOOKUPS: dict[str, type[Any]] = {
     "messages_by_id": Message,
 }
 
+#: What everybody looks at and few change: who does says so by these names, so that several nodes can tell
+#: a lock that excludes others from one that does not. Loaded like the lookup beside it.
+TO_CHANGE: dict[str, str] = {
+    "projects_to_change": "projects_by_id",
+    "api_keys_to_change": "api_keys_by_id",
+    "jobs_to_change": "jobs_by_id",
+    "jobs_to_change_by_slug": "jobs_by_slug",
+}
+
 #: What is counted and not a record that could be written; with how many columns name it.
 TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2, RunCounters: 2, ReplayTally: 2}
 

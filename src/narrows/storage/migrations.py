@@ -7,9 +7,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from narrows.errors import SchemaUnknown
+
+#: The first line of a migration that an older version can go on beside.
+ADDITIVE = "-- additive"
 
 
 class Migration(NamedTuple):
@@ -18,12 +22,27 @@ class Migration(NamedTuple):
     sql: str
     checksum: str  # SHA-256 of the file, hex
 
+    @property
+    def described(self) -> str:
+        """Its number and name, and whether nodes of the version before can go on beside it."""
+        kind = "additive: older nodes go on" if self.is_additive else "stop older nodes first"
+        return f"{self.number:04} {self.name} ({kind})"
+
+    @property
+    def is_additive(self) -> bool:
+        return self.number == 1 or self.sql.startswith(ADDITIVE)
+
 
 @cache
 def all_migrations() -> tuple[Migration, ...]:
     """The migrations of this version, in order. Raises ValueError where a number is missing."""
+    return read_all(files("narrows.storage").joinpath("migrations"))
+
+
+def read_all(folder: Traversable) -> tuple[Migration, ...]:
+    """The migrations of a folder, in order. Raises ValueError where a number is missing."""
     found = []
-    for file in files("narrows.storage").joinpath("migrations").iterdir():
+    for file in folder.iterdir():
         if file.name.endswith(".sql"):
             number, _, name = file.name.removesuffix(".sql").partition("_")
             text = file.read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ import msgspec
 from narrows.clock import Clock
 from narrows.errors import NarrowsError, SchemaUnknown, StorageError, StoreCorrupt
 from narrows.storage import migrations
-from narrows.storage.backend import BackendFailure, Row
+from narrows.storage.backend import BackendFailure, Row, Touch
 from narrows.storage.statements import for_sqlite
 
 #: "nrws", in the header of every database of ours.
@@ -141,6 +141,8 @@ def _migrate(connection: apsw.Connection, now: int) -> list[str]:
 class SqliteConnection:
     """A connection as writer and reads see it. Its coroutines never suspend."""
 
+    writer_name = "local"
+
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         self.raw = connection
         self._clock = clock
@@ -189,7 +191,8 @@ class SqliteConnection:
         body = body.replace(":input", f":input_{number}")
         return f"(select json_group_array(json_array({columns})) from ({body}))"
 
-    async def begin(self) -> None:
+    async def begin(self, touches: Sequence[Touch]) -> None:
+        """One process writes, and has one writer: its transaction is all the lock there is."""
         await self.rollback()  # where the disk refused even that the last time
         self._run("begin immediate")
 

@@ -2,25 +2,43 @@
 a backend. It knows no table.
 
 A statement begins with `-- name: <name>`. `@input(column type, ...)` stands for the rows that the
-caller gives, one statement for a whole batch: SQLite reads them by `json_each`, PostgreSQL would by
-`unnest`. Reads use `:name` parameters.
+caller gives, one statement for a whole batch: SQLite reads them by `json_each`, PostgreSQL by
+`unnest`. Reads use `:name` parameters. Where the dialects differ in a word, a macro stands for it
+(`@each`, `@room`, `@queue`); where they differ in more, `sql/<backend>/` has a statement of the same
+name, which goes before the common one.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from typing import Any, NamedTuple
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
-_INPUT = re.compile(r"@input\(([^)]*)\)")
+_INPUT = re.compile(r"@input\(([^)]*)\)(\s+as\s+(\w+))?")
+_EACH = re.compile(r"@each\(([^)]*)\)")
+_PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
+_COMMENT = re.compile(r"--[^\n]*")
 
 
 @cache
 def all_statements() -> dict[str, str]:
-    """Every statement by name, as written. Raises ValueError where a name stands twice."""
+    """Every common statement by name, as written. Raises ValueError where a name stands twice."""
+    return _found_in("sql")
+
+
+@cache
+def of_backend(backend: str) -> dict[str, str]:
+    """What stands for this backend alone: its own statements, and its spelling of common ones."""
+    return _found_in("sql", backend)
+
+
+def _found_in(*folder: str) -> dict[str, str]:
     statements: dict[str, str] = {}
-    for file in sorted(files("narrows.storage").joinpath("sql").iterdir(), key=lambda file: file.name):
+    place = files("narrows.storage").joinpath(*folder)
+    for file in sorted(place.iterdir(), key=lambda file: file.name):
         if not file.name.endswith(".sql"):
             continue
         _, *parts = _NAME.split(file.read_text(encoding="utf-8"))
@@ -31,13 +49,83 @@ def all_statements() -> dict[str, str]:
     return statements
 
 
+# ---- SQLite ----------------------------------------------------------------------------------------
+
+
 @cache
 def for_sqlite() -> dict[str, str]:
     """Every statement in SQLite's dialect; `@input` reads the JSON array of arrays in `:input`."""
-    return {name: _INPUT.sub(_json_each, body) for name, body in all_statements().items()}
+    return {name: _for_sqlite(body) for name, body in all_statements().items()}
+
+
+def _for_sqlite(body: str) -> str:
+    body = _INPUT.sub(_json_each, body)
+    body = _EACH.sub(r"json_each(\1)", body)
+    return body.replace("@room", ", room = null").replace("@queue", "indexed by runs_queue")
 
 
 def _json_each(match: re.Match[str]) -> str:
     columns = [column.split()[0] for column in match[1].split(",")]
     picked = ", ".join(f"value ->> {number} as {column}" for number, column in enumerate(columns))
-    return f"(select {picked} from json_each(:input))"
+    return f"(select {picked} from json_each(:input)){match[2] or ''}"
+
+
+# ---- PostgreSQL ------------------------------------------------------------------------------------
+
+Convert = Callable[[Any], Any]
+
+
+class PostgresStatement(NamedTuple):
+    """A statement with numbered parameters. `parameters` are the names of a read's, in their order; of
+    one with `@input`, `converts` has for each column what makes its values fit, None where they do."""
+
+    sql: str
+    parameters: tuple[str, ...]
+    converts: tuple[Convert | None, ...]
+
+    def columns(self, rows: list[tuple[Any, ...]]) -> list[list[Any]]:
+        """The rows as one list a column, as `unnest` takes them."""
+        found = [list(column) for column in zip(*(row[: len(self.converts)] for row in rows), strict=True)]
+        return [
+            column if convert is None else [None if value is None else convert(value) for value in column]
+            for column, convert in zip(found, self.converts, strict=True)
+        ]
+
+
+@cache
+def for_postgres() -> dict[str, PostgresStatement]:
+    """Every statement in PostgreSQL's dialect; `@input` unnests an array a column."""
+    bodies = {**all_statements(), **of_backend("postgres")}
+    return {name: _for_postgres(body) for name, body in bodies.items()}
+
+
+def _for_postgres(body: str) -> PostgresStatement:
+    body = _COMMENT.sub("", body).strip()
+    body = _EACH.sub(r"json_array_elements_text(cast(\1 as json))", body)
+    body = body.replace("@room", "").replace("@queue", "")
+    columns = _input_columns(body)
+    converts = tuple(int if kind == "integer" else None for _, kind in columns)
+    body = _INPUT.sub(_unnest, body)
+    names = tuple(dict.fromkeys(_PARAMETER.findall(body)))
+    if names and columns:
+        raise ValueError("a statement takes rows or named parameters, not both")
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    sql = _PARAMETER.sub(lambda match: f"${numbers[match[1]]}", body)
+    return PostgresStatement(sql, names, converts)
+
+
+def _input_columns(body: str) -> list[tuple[str, str]]:
+    match = _INPUT.search(body)
+    if match is None:
+        return []
+    return [(name, kind) for name, kind in (column.split() for column in match[1].split(","))]
+
+
+def _unnest(match: re.Match[str]) -> str:
+    columns = [column.split() for column in match[1].split(",")]
+    arrays = ", ".join(
+        f"${number}::{'bigint' if kind == 'integer' else kind}[]"
+        for number, (_, kind) in enumerate(columns, start=1)
+    )
+    names = ", ".join(name for name, _ in columns)
+    return f"unnest({arrays}) as {match[3] or 'input'}({names})"

@@ -1,7 +1,5 @@
-"""The store: operations go in, outcomes come out; reads run beside. One writer thread, a few reader
-threads and a checkpointer thread over one SQLite database.
-
-The interface that everybody else knows is `perform`, `read`, `queue_length` and `close`.
+"""The embedded store: operations go in, outcomes come out; reads run beside. One writer thread, a few reader
+threads and a checkpointer thread over one SQLite database. What faces the event loop is in `front.py`.
 """
 
 from __future__ import annotations
@@ -9,38 +7,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from narrows.clock import Clock
 from narrows.errors import Unavailable
 from narrows.storage import sqlite
-from narrows.storage.backend import Reader, run_now
+from narrows.storage.backend import run_now
 from narrows.storage.checkpoint import Checkpointer
 from narrows.storage.committed import Committed
+from narrows.storage.front import Front, Read
 from narrows.storage.transaction import Limits
-from narrows.storage.writer import Operation, Outcome, Result, Ticket, Writer, unknown
+from narrows.storage.writer import Outcome, Result, Writer, unknown
 
 log = logging.getLogger("narrows.storage")
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 READERS = 3
-#: So many operations are handed to the writer at once, at most. All that came in a turn of the loop, and
-#: the writer sleeps while the loop reads and the loop while it commits: with 64 senders the slowest
-#: hundredth waits 1.8 times as long. One by one, and each batch is a handful.
-HANDED_OVER_AT_ONCE = 8
 
 
-class Read(Protocol[T_co]):
-    """A question, as a frozen value; it never changes anything."""
-
-    async def run(self, reader: Reader) -> T_co: ...
-
-
-class Store:
+class Store(Front):
     """An open SQLite store. `on_commit` is called in the event loop's thread with every commit,
     `on_fatal` when the process must end because the outcome of a commit cannot be known."""
 
@@ -59,7 +47,7 @@ class Store:
     ) -> None:
         self.path = path
         self.clock = clock
-        self._on_commit = on_commit
+        super().__init__(on_commit)
         self._on_fatal = on_fatal
         raw = sqlite.connect(path, cache_mib=cache_mib)
         self.applied_migrations = sqlite.migrate(raw, clock.now())
@@ -72,9 +60,6 @@ class Store:
             last_stamp=_last_stamp(self.connection),
             failpoint=failpoint,
         )
-        self.failure: str | None = None
-        #: What came in this turn of the event loop.
-        self._arrived: list[tuple[Ticket, asyncio.Future[Any]]] = []
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="narrows-reader")
         self._local = threading.local()
         self._reader_connections: list[sqlite.SqliteConnection] = []
@@ -88,35 +73,6 @@ class Store:
         self._thread = threading.Thread(target=self._write, name="narrows-writer", daemon=True)
         self._thread.start()
         self._checkpointer.start()
-
-    @property
-    def queue_length(self) -> int:
-        return len(self._arrived) + self.writer.queue_length
-
-    async def perform(self, operation: Operation) -> Any:
-        """The outcome of the operation, after its commit. Raises what the operation refused with,
-        Unavailable (not done) or OutcomeUnknown; `Undecided` is the service's affair."""
-        if self.failure is not None:
-            raise Unavailable(self.failure, retry_after_secs=5)
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
-        ticket = Ticket(operation, operation.touches(), future)
-        if not self._arrived:
-            loop.call_soon(self._hand_over)
-        self._arrived.append((ticket, future))
-        if len(self._arrived) >= HANDED_OVER_AT_ONCE:
-            self._hand_over()
-        return await future
-
-    def _hand_over(self) -> None:
-        """Give the writer what came in this turn of the loop."""
-        arrived, self._arrived = self._arrived, []
-        for ticket, future in arrived:
-            try:
-                self.writer.put(ticket)
-            except Unavailable as refusal:
-                if not future.done():
-                    future.set_exception(refusal)
 
     async def read(self, read: Read[T]) -> T:
         loop = asyncio.get_running_loop()
@@ -158,20 +114,6 @@ class Store:
             result = Result([Outcome(error=error) for _ in refused], None)
             self._loop.call_soon_threadsafe(self._answer, refused, [result])
         self._loop.call_soon_threadsafe(self._on_fatal, reason)
-
-    def _answer(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
-        tickets = iter(batch)
-        for result in results:
-            if result.committed is not None:
-                self._on_commit(result.committed)
-            for outcome in result.outcomes:
-                future = next(tickets).future
-                if future is None or future.done():
-                    continue
-                if outcome.error is not None:
-                    future.set_exception(outcome.error)
-                else:
-                    future.set_result(outcome.value)
 
     async def close(self) -> None:
         """Finish what is queued, then close everything."""

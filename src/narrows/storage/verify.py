@@ -8,7 +8,7 @@ import apsw
 
 from narrows.errors import NarrowsError, StorageError
 from narrows.storage import migrations, sqlite
-from narrows.storage.statements import all_statements
+from narrows.storage.statements import for_sqlite
 
 #: statement -> what it means when it finds a row. Each answers (text, count).
 CHECKS = {
@@ -70,8 +70,12 @@ def _verify(connection: apsw.Connection) -> list[str]:
         for (line,) in connection.execute("pragma integrity_check(20)")
         if line != "ok"
     ]
-    statements = all_statements()
-    for name, meaning in CHECKS.items():
-        for text, count in connection.execute(statements[name]):
-            faults.append(f"{meaning}: {text} ({count}).")
+    statements = for_sqlite()
+    for name in CHECKS:
+        faults += [sentence_of(name, text, count) for text, count in connection.execute(statements[name])]
     return faults
+
+
+def sentence_of(check: str, text: str, count: int) -> str:
+    """A fault as a sentence."""
+    return f"{CHECKS[check]}: {text} ({count})."

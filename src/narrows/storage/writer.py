@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from narrows.clock import Clock
@@ -38,6 +38,8 @@ log = logging.getLogger("narrows.storage")
 MAX_BATCH_OPERATIONS = 256
 MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
+#: A batch that lost a race is run so often as a whole, then each of its operations so often alone.
+ATTEMPTS = 3
 
 
 class Operation(Protocol):
@@ -89,7 +91,8 @@ class BatchMustSplit(Exception):
 
 
 class Writer:
-    """Queue, batches and execution. `failpoint` is called with the name of each step (tests)."""
+    """Queue, batches and execution. `failpoint` is called with the name of each step (tests), `wake` when
+    there is something to take."""
 
     def __init__(
         self,
@@ -100,11 +103,13 @@ class Writer:
         max_queue_bytes: int = 64 << 20,
         max_batch: int = MAX_BATCH_OPERATIONS,
         last_stamp: int = 0,
-        failpoint: Callable[[str], None] = lambda step: None,
+        failpoint: Callable[[str], Awaitable[None] | None] = lambda step: None,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.clock = clock
         self.limits = limits
         self.failpoint = failpoint
+        self._wake = wake
         self.invariant_violations = 0
         self.clock_step_back_us = 0
         self._max_queue = max_queue
@@ -116,6 +121,10 @@ class Writer:
         self._queued_bytes = 0
         self._closing = False
         self._condition = threading.Condition()
+
+    def begin_after(self, stamp: int) -> None:
+        """Let every stamp be later than this one, the newest in the store."""
+        self._last_stamp = max(self._last_stamp, stamp)
 
     # ---- the queue -------------------------------------------------------------------------
 
@@ -142,6 +151,7 @@ class Writer:
             else:
                 self._put_in_foreground(ticket)
             self._condition.notify()
+        self._wake()
 
     def _put_in_foreground(self, ticket: Ticket) -> None:
         size = ticket.operation.size_bytes
@@ -190,54 +200,66 @@ class Writer:
         with self._condition:
             self._closing = True
             self._condition.notify_all()
+        self._wake()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
 
     # ---- execution -------------------------------------------------------------------------
 
     async def execute(self, connection: WriteConnection, batch: Sequence[Ticket]) -> list[Result]:
         """Run a batch in one commit; where that fails for a race, again; else one at a time."""
-        for _ in range(2):
+        for _ in range(ATTEMPTS):
             try:
                 return [await self._attempt(connection, batch)]
             except BatchMustSplit as problem:
                 log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
                 break
             except BackendFailure as failure:
-                if failure.fatal:
-                    raise
                 if not failure.retry:
                     return [self._all_failed(batch, failure)]
         return [result for ticket in batch for result in await self._alone(connection, ticket)]
 
     async def _alone(self, connection: WriteConnection, ticket: Ticket) -> list[Result]:
-        try:
-            return [await self._attempt(connection, [ticket])]
-        except BatchMustSplit as problem:
-            cause = problem.__cause__ or problem
-            log.error("an operation failed: %s", type(ticket.operation).__name__, exc_info=cause)
-            error = cause if isinstance(cause, NarrowsError) else InternalError("The operation failed.")
-            return [Result([Outcome(error=error)], None)]
-        except BackendFailure as failure:
-            if failure.fatal:
-                raise
-            return [self._all_failed([ticket], failure)]
+        failure = BackendFailure("it keeps losing a race")
+        for _ in range(ATTEMPTS):
+            try:
+                return [await self._attempt(connection, [ticket])]
+            except BatchMustSplit as problem:
+                cause = problem.__cause__ or problem
+                log.error("an operation failed: %s", type(ticket.operation).__name__, exc_info=cause)
+                error = cause if isinstance(cause, NarrowsError) else InternalError("The operation failed.")
+                return [Result([Outcome(error=error)], None)]
+            except BackendFailure as lost:
+                failure = lost
+                if not lost.retry:
+                    break
+        return [self._all_failed([ticket], failure)]
 
     def _all_failed(self, batch: Sequence[Ticket], failure: BackendFailure) -> Result:
+        if failure.fatal:
+            raise failure
+        if failure.unknown:
+            log.error("the outcome of a batch of %d is unknown: %s", len(batch), failure)
+            return unknown(batch)
         log.error("nothing of a batch of %d was done: %s", len(batch), failure)
         message = f"The database cannot be written: {failure}. Nothing was done; send again later."
         return Result([Outcome(error=Unavailable(message, retry_after_secs=5)) for _ in batch], None)
 
     async def _attempt(self, connection: WriteConnection, batch: Sequence[Ticket]) -> Result:
         started = self.clock.monotonic()
-        self.failpoint("begin")
-        await connection.begin()
+        await self._step("begin")
+        touches = [touch for ticket in batch for touch in ticket.touches]
         try:
-            tx = Transaction(*self._stamp(), self.limits)
-            await self._load(connection, tx, batch)
-            self.failpoint("loaded")
+            await connection.begin(touches)
+            tx = Transaction(*self._stamp(connection.now), self.limits, connection.writer_name)
+            await self._load(connection, tx, touches)
+            await self._step("loaded")
             outcomes = [self._apply(tx, ticket.operation) for ticket in batch]
-            self.failpoint("applied")
+            await self._step("applied")
             await self._flush(connection, tx)
-            self.failpoint("flushed")
+            await self._step("flushed")
             await connection.commit()
         except (BackendFailure, BatchMustSplit):
             await connection.rollback()
@@ -246,19 +268,23 @@ class Writer:
             # A page that cannot be read, a text that cannot be written: only one operation's affair.
             await connection.rollback()
             raise BatchMustSplit(f"it failed as a whole ({error})") from error
-        self.failpoint("committed")
+        await self._step("committed")
         return Result(outcomes, _committed(tx, len(batch), self.clock.monotonic() - started))
 
-    def _stamp(self) -> tuple[int, int]:
+    async def _step(self, name: str) -> None:
+        """A fail-point; one that answers something holds the writer until that has come."""
+        holds = self.failpoint(name)
+        if holds is not None:
+            await holds
+
+    def _stamp(self, wall: int) -> tuple[int, int]:
         """The batch's stamp, which only rises, and the wall clock, which need not."""
-        wall = self.clock.now()
         self.clock_step_back_us = max(0, self._last_stamp - wall)
         self._last_stamp = max(self._last_stamp + 1, wall)
         return self._last_stamp, wall
 
-    async def _load(self, connection: WriteConnection, tx: Transaction, batch: Sequence[Ticket]) -> None:
+    async def _load(self, connection: WriteConnection, tx: Transaction, touches: Sequence[Touch]) -> None:
         """Everything that the batch names, then what that leads to, in a fixed order of statements."""
-        touches: Sequence[Touch] = [touch for ticket in batch for touch in ticket.touches]
         while wanted := tx.missing(touches):
             found = await connection.load_all({statement: wanted[statement] for statement in sorted(wanted)})
             for statement, rows in found.items():
@@ -289,7 +315,7 @@ class Writer:
     async def _flush(self, connection: WriteConnection, tx: Transaction) -> None:
         for write in tx.writes():
             changed = await connection.write(write.statement, write.rows)
-            self.failpoint(f"wrote {write.statement}")
+            await self._step(f"wrote {write.statement}")
             if write.exact and changed != len(write.rows):
                 self.invariant_violations += 1
                 raise BatchMustSplit(f"{write.statement} changed {changed} of {len(write.rows)} rows")

@@ -183,14 +183,14 @@ async def test_a_held_send_counts_what_its_key_holds_and_does_not_load_it(backen
     async with opened(backend) as bench:
         await bench.together(*(bench.sending("a", "1", hold_secs=60) for _ in range(20)))
         loaded: list[tuple[str, int]] = []
-        load_all = bench.store.connection.load_all
+        load_all = bench.writing.load_all
 
         async def counting_load(wanted: Any) -> Any:
             found = await load_all(wanted)
             loaded.extend((statement, len(rows)) for statement, rows in found.items())
             return found
 
-        bench.store.connection.load_all = counting_load
+        bench.writing.load_all = counting_load
         assert isinstance(await bench.send("a", "1", hold_secs=60), HeldOutcome)
         assert dict(loaded)["held_tally_by_key"] == 1
         assert all(count <= 1 for _, count in loaded), loaded

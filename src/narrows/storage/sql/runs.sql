@@ -20,7 +20,7 @@ select r.project_id, r.id, r.job_id, r.version, r.status, r.priority, r.attempt,
 from @input(project_id text, job_id text, most integer) as i
 cross join runs as r
 where r.project_id = i.project_id and r.id in (
-  select q.id from runs as q indexed by runs_queue
+  select q.id from runs as q @queue
   where q.project_id = i.project_id and q.job_id = i.job_id and q.status = 'queued'
   order by q.priority desc, q.id
   limit (select max(cast(m.most as integer)) from @input(project_id text, job_id text, most integer) as m))
@@ -48,7 +48,7 @@ set version = i.version, status = i.status, attempt = i.attempt, dispatch = i.di
   result = i.result, result_id = i.result_id, state = i.state, state_id = i.state_id,
   error = i.error, progress = i.progress, holder = i.holder, wait_group_id = i.wait_group_id,
   due_at = i.due_at, dispatched_at = i.dispatched_at, finished_at = i.finished_at,
-  last_fact_id = i.last_fact_id, room = null
+  last_fact_id = i.last_fact_id@room
 from @input(project_id text, id text, version integer, status text, attempt integer, dispatch integer,
   result text, result_id text, state text, state_id text, error text, progress text, holder text,
   wait_group_id text, due_at integer, dispatched_at integer, finished_at integer, last_fact_id text) as i

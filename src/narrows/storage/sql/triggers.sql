@@ -50,8 +50,7 @@ from @input(project_id text, id text, event_key text, ordinal integer, version i
 update triggers
 set version = i.version, status = i.status, response_payload = i.response_payload,
   response_payload_id = i.response_payload_id, received_at = i.received_at,
-  settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id,
-  room = null
+  settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id@room
 from @input(project_id text, id text, version integer, status text, response_payload text,
   response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,
   last_fact_id text) as i
@@ -62,8 +61,7 @@ where triggers.project_id = i.project_id and triggers.id = i.id and triggers.sta
 update triggers
 set version = i.version, status = i.status, response_payload = i.response_payload,
   response_payload_id = i.response_payload_id, received_at = i.received_at,
-  settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id,
-  room = null,
+  settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id@room,
   timeout_secs = i.timeout_secs, expires_at = i.expires_at
 from @input(project_id text, id text, version integer, status text, response_payload text,
   response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,

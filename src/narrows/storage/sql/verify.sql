@@ -88,8 +88,8 @@ limit 20
 -- name: verify_counters
 with counted as (
   select project_id,
-    sum(status = 'waiting') as waiting, sum(status = 'received') as received,
-    sum(status = 'timed_out') as timed_out, sum(status = 'canceled') as canceled,
+    count(*) filter (where status = 'waiting') as waiting, count(*) filter (where status = 'received') as received,
+    count(*) filter (where status = 'timed_out') as timed_out, count(*) filter (where status = 'canceled') as canceled,
     coalesce(sum(received_at - requested_at), 0) as wait_us
   from triggers group by project_id
 ), kept as (
@@ -127,7 +127,7 @@ union all
 select g.project_id || ' ' || g.id, 1
 from wait_groups as g
 where not exists (
-  select 1 from json_each(g.trigger_ids) as named
+  select 1 from @each(g.trigger_ids) as named
   cross join triggers as t
   where t.project_id = g.project_id and t.id = named.value)
 limit 20

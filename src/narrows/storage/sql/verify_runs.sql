@@ -4,11 +4,11 @@
 -- name: verify_run_counters
 with counted as (
   select project_id, job_id,
-    sum(status = 'delayed') as delayed, sum(status = 'queued') as queued,
-    sum(status = 'executing') as executing, sum(status = 'waiting') as waiting,
-    sum(status = 'completed') as completed, sum(status = 'failed') as failed,
-    sum(status = 'timed_out') as timed_out, sum(status = 'canceled') as canceled,
-    sum(status = 'dead_letter') as dead_letter
+    count(*) filter (where status = 'delayed') as delayed, count(*) filter (where status = 'queued') as queued,
+    count(*) filter (where status = 'executing') as executing, count(*) filter (where status = 'waiting') as waiting,
+    count(*) filter (where status = 'completed') as completed, count(*) filter (where status = 'failed') as failed,
+    count(*) filter (where status = 'timed_out') as timed_out, count(*) filter (where status = 'canceled') as canceled,
+    count(*) filter (where status = 'dead_letter') as dead_letter
   from runs group by project_id, job_id
 ), kept as (
   select project_id, job_id, sum(delayed) as delayed, sum(queued) as queued,
@@ -63,9 +63,9 @@ from runs as r
 where r.status = 'waiting' and not exists (
   select 1 from wait_groups as g
   where g.project_id = r.project_id and g.id = r.wait_group_id and g.run_id = r.id
-    and (select sum(t.status = 'received') < g.needed
-           and sum(t.status in ('received', 'waiting')) >= g.needed
-         from json_each(g.trigger_ids) as named
+    and (select count(*) filter (where t.status = 'received') < g.needed
+           and count(*) filter (where t.status in ('received', 'waiting')) >= g.needed
+         from @each(g.trigger_ids) as named
          cross join triggers as t
          where t.project_id = g.project_id and t.id = named.value and t.wait_group_id = g.id
            and t.job_run_id = r.id))

@@ -1,0 +1,93 @@
+"""Which locks a batch needs on a database with several writers, from what its operations touch. Pure.
+
+The declared order, the same for every writer of every node: names (in one statement, sorted), then the
+rows of the roots, then triggers that are their own root, limited jobs, deliveries, messages (each by
+id), and last what is claimed, which never waits. So two writers may wait in a line, never in a circle.
+
+A name is locked where the absence of a row matters, which no row's lock can protect: a wait that sees no
+held event and a send that sees no wait would commit past each other. Names that many look at and few
+change (credentials, a project's jobs) are shared by those who look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import NamedTuple
+
+from narrows.storage.backend import Touch
+
+#: lookup -> (kind of name, how many columns of its key name it, whether it excludes others).
+_NAMED: dict[str, tuple[str, int, bool]] = {
+    "held_by_key": ("key", 2, True),
+    "held_tally_by_key": ("key", 2, True),
+    "held_by_event_id": ("key", 2, True),
+    "idempotency_by_scope": ("idempotency", 1, True),
+    "projects_to_change": ("project", 1, True),
+    "api_keys_by_id": ("credential", 1, False),
+    "api_keys_to_change": ("credential", 1, True),
+    "jobs_by_id": ("jobs", 1, False),
+    "jobs_by_slug": ("jobs", 1, False),
+    "jobs_by_run": ("jobs", 1, False),
+    "jobs_to_change": ("jobs", 1, True),
+    "jobs_to_change_by_slug": ("jobs", 1, True),
+}
+#: lookup -> the list of keys in `Locks`.
+_ROWS: dict[str, str] = {
+    "triggers_by_key": "trigger_keys",
+    "triggers_by_id": "trigger_ids",
+    "callback_urls_by_hash": "token_hashes",
+    "held_by_event_id": "event_ids",
+    "runs_by_id": "run_ids",
+    "roots_by_id": "run_ids",
+    "queued_runs_by_job": "claimed_jobs",
+    "deliveries_by_id": "deliveries",
+    "messages_by_id": "messages",
+    "held_by_id": "held_ids",
+}
+
+
+class Locks(NamedTuple):
+    """What is to be locked, each list without repetition. `names` are (number, excludes others)."""
+
+    names: list[tuple[int, bool]]
+    trigger_keys: list[Touch]
+    trigger_ids: list[Touch]
+    token_hashes: list[Touch]
+    event_ids: list[Touch]
+    run_ids: list[Touch]
+    claimed_jobs: list[Touch]
+    deliveries: list[Touch]
+    messages: list[Touch]
+    held_ids: list[Touch]
+
+    @property
+    def has_roots(self) -> bool:
+        return bool(
+            self.trigger_keys or self.trigger_ids or self.token_hashes or self.event_ids or self.run_ids
+        )
+
+
+def needed(touches: Iterable[Touch]) -> Locks:
+    """The locks of a batch."""
+    names: dict[int, bool] = {}
+    rows: dict[str, dict[Touch, None]] = {field: {} for field in Locks._fields[1:]}
+    for lookup, *key in touches:
+        if (named := _NAMED.get(lookup)) is not None:
+            kind, columns, excludes = named
+            number = name_of(kind, *key[:columns])
+            names[number] = names.get(number, False) or excludes
+        if (field := _ROWS.get(lookup)) is not None:
+            rows[field][tuple(key[:2]) if field == "claimed_jobs" else tuple(key)] = None
+    return Locks(sorted(names.items()), **{field: list(keys) for field, keys in rows.items()})
+
+
+def key_name(project_id: str, event_key: str) -> int:
+    """The name of an event key, for what finds it only by looking."""
+    return name_of("key", project_id, event_key)
+
+
+def name_of(kind: str, *parts: str) -> int:
+    """A signed 64-bit number. Two names that share one only wait for each other needlessly."""
+    digest = blake2b("\0".join((kind, *parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)

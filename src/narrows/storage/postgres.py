@@ -1,0 +1,362 @@
+"""PostgreSQL by asyncpg: connections as readers and writers see them. No session state is relied on, so
+that a pooler that lends a server connection for one transaction may stand in between.
+
+A watchdog stands behind every call: a half-open socket never answers. What it cuts off is thrown away,
+never canceled politely and used again. Who opens connections, and how many, is in `postgres_store.py`;
+which locks a batch needs in `locks.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from narrows.errors import NarrowsError, StorageError, Unavailable
+from narrows.storage import locks
+from narrows.storage.backend import BackendFailure, Row, Touch
+from narrows.storage.postgres_errors import explain, failure_of, is_lost
+from narrows.storage.statements import for_postgres
+
+T = TypeVar("T")
+Connect = Callable[[], Awaitable[Any]]
+
+#: One call, as the watchdog has it. The server gives up earlier by itself, where it can be told.
+CALL_SECS: Final = 15.0
+#: How long it may take to find out whether a commit took place that was never answered.
+RESOLVE_SECS: Final = 25.0
+#: In each transaction, since a session is nobody's behind a pooler. Statements are lookups by key, whatever
+#: the statistics say; planned once, they would stay as they were planned for an empty table.
+_BEGIN: Final = (
+    "begin isolation level read committed; "
+    "set local statement_timeout = 10000; set local lock_timeout = 8000; "
+    "set local idle_in_transaction_session_timeout = 10000; "
+    "set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; "
+    "set local plan_cache_mode = force_generic_plan; set local jit = off; "
+)
+_BEGIN_READING: Final = _BEGIN.replace("begin isolation level read committed", "begin read only")
+_ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
+
+
+class Line:
+    """One connection to the server, opened when it is needed and again after it was lost."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self.raw: Any = None
+        self.statements = for_postgres()
+
+    async def open(self) -> Any:
+        """The connection. Raises BackendFailure where there is no way to the server."""
+        if self.raw is None or self.raw.is_closed():
+            self.raw = None
+            try:
+                self.raw = await self._connect()
+            except NarrowsError as error:
+                raise BackendFailure(error.message) from error
+        return self.raw
+
+    def drop(self) -> None:
+        """Throw the connection away: whatever it was doing, nobody hears of it any more."""
+        if self.raw is not None:
+            self.raw.terminate()
+            self.raw = None
+
+    async def close(self) -> None:
+        """End the connection in order."""
+        if self.raw is not None:
+            raw, self.raw = self.raw, None
+            try:
+                await raw.close(timeout=2)
+            except Exception:  # noqa: BLE001 - it was lost already
+                raw.terminate()
+
+    async def guarded(self, call: Coroutine[Any, Any, T], secs: float = CALL_SECS) -> T:
+        """The outcome of a call; after `secs` the connection is gone, and so the call fails."""
+        watchdog = asyncio.get_running_loop().call_later(secs, self.drop)
+        try:
+            return await call
+        finally:
+            watchdog.cancel()
+
+    async def run(self, sql: str) -> None:
+        """Statements without parameters, one after the other, in one trip."""
+        await self.guarded((await self.open()).execute(sql))
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
+        found: list[Any] = await self.guarded((await self.open()).fetch(sql, *arguments))
+        return found
+
+    async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
+        known = self.statements[statement]
+        found = await self.fetch(known.sql, *(parameters[name] for name in known.parameters))
+        return list(map(tuple, found))
+
+    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
+        known = self.statements[statement]
+        if not rows:
+            return []
+        return list(map(tuple, await self.fetch(known.sql, *known.columns(rows))))
+
+
+class PostgresReader:
+    """A connection that reads. Each read is one transaction, which a pooler keeps on one server."""
+
+    def __init__(self, line: Line, now: Callable[[], int], *, in_transactions: bool) -> None:
+        self.line = line
+        self._now = now
+        self._in_transactions = in_transactions
+
+    @property
+    def now(self) -> int:
+        return self._now()
+
+    async def rows(self, statement: str, **parameters: Any) -> list[Row]:
+        try:
+            return await self.line.rows(statement, parameters)
+        except Exception as error:
+            raise explain(error) from error
+
+    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
+        try:
+            return await self.line.load(statement, rows)
+        except Exception as error:
+            raise explain(error) from error
+
+    async def perform(self, read: Any) -> Any:
+        """Run a read. What goes wrong on the way leaves no connection behind that could be in the midst of
+        something."""
+        try:
+            if not self._in_transactions:
+                await self.line.open()
+                return await read.run(self)
+            await self.line.run(_BEGIN_READING)
+            try:
+                return await read.run(self)
+            finally:
+                if self.line.raw is not None:
+                    await self.line.run("rollback")
+        except (NarrowsError, BackendFailure) as error:
+            if isinstance(error, StorageError | Unavailable | BackendFailure):
+                self.line.drop()
+            raise
+        except BaseException:
+            self.line.drop()
+            raise
+
+
+class PostgresConnection:
+    """A writer's connection."""
+
+    def __init__(
+        self,
+        line: Line,
+        writer_name: Callable[[], str],
+        *,
+        told: Callable[[int], None] = lambda now: None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        """`told` hears the database's time; `clock` takes its place (tests)."""
+        self.line = line
+        self._writer_name = writer_name
+        self._told = told
+        self._clock = clock
+        self._now = 0
+        self._has_begun = False
+        self._wrote = False
+        self._locked: set[str] = set()
+        self._also: set[Touch] = set()
+        self._claiming: set[tuple[str, str]] = set()
+        self._limited: set[str] = set()
+
+    @property
+    def now(self) -> int:
+        return self._now if self._clock is None else self._clock()
+
+    @property
+    def writer_name(self) -> str:
+        return self._writer_name()
+
+    # ---- the transaction -----------------------------------------------------------------------
+
+    async def begin(self, touches: Sequence[Touch]) -> None:
+        """Begin, and take the locks in their order (`locks.py`)."""
+        also, self._also = self._also, set()
+        needed = locks.needed([*touches, *also])
+        self._wrote = False
+        try:
+            names = needed.names
+            if needed.held_ids:
+                names = await self._with_keys_of_held(needed)
+            self._has_begun = True
+            await self.line.run(_BEGIN + _lock_names(names))
+            await self._lock_rows(needed)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    async def _with_keys_of_held(self, needed: locks.Locks) -> list[tuple[int, bool]]:
+        statement = self.line.statements["keys_of_held_events"].sql
+        rows = await self.line.fetch(statement, *_columns(needed.held_ids, 2))
+        found = {locks.key_name(*row): True for row in rows}
+        return sorted({**dict(needed.names), **found}.items())
+
+    async def _lock_rows(self, needed: locks.Locks) -> None:
+        self._locked.clear()
+        self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
+        statements = self.line.statements
+        if needed.has_roots:
+            ((runs, triggers, self._now),) = await self.line.fetch(
+                statements["lock_roots"].sql,
+                *_columns(needed.trigger_keys, 2),
+                *_columns(needed.trigger_ids, 2),
+                *_columns(needed.token_hashes, 1),
+                *_columns(needed.event_ids, 3),
+                *_columns(needed.run_ids, 2),
+            )
+            self._locked.update(runs or (), triggers or ())
+        for statement, keys in (
+            ("lock_limited_jobs", needed.claimed_jobs),
+            ("lock_deliveries", needed.deliveries),
+            ("lock_messages", needed.messages),
+        ):
+            if keys:
+                found = await self.line.fetch(statements[statement].sql, *_columns(keys, 2))
+                if statement == "lock_limited_jobs":
+                    self._limited = {row[0] for row in found}
+        if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
+            ((self._now,),) = await self.line.fetch(statements["time_now"].sql)
+        self._told(self._now)
+
+    async def commit(self) -> None:
+        if not self._has_begun:
+            return
+        if not self._wrote:
+            await self.rollback()
+            return
+        batch = uuid.uuid4().hex
+        try:
+            # A commit that waits for a standby must not be cut short: it would count as made.
+            await self.line.run(
+                f"set local statement_timeout = 0; insert into batches (id, at) values ('{batch}', {self.now});"
+                " commit"
+            )
+        except Exception as error:
+            failure = self._failure(error)
+            if not is_lost(error):
+                raise failure from error
+            await self._resolve(batch, failure)
+        finally:
+            self._has_begun = False
+
+    async def rollback(self) -> None:
+        if not self._has_begun:
+            return
+        self._has_begun = False
+        if self.line.raw is None or self.line.raw.is_closed():
+            self.line.drop()
+            return
+        try:
+            await self.line.run("rollback")
+        except Exception:  # noqa: BLE001 - the server ends the transaction of a connection that is gone
+            self.line.drop()
+
+    async def _resolve(self, batch: str, lost: BackendFailure) -> None:
+        """Find out whether a commit took place whose answer never came. To insert the same id waits for
+        the end of that transaction, if it goes on; a unique violation says that it was committed, success
+        that it never can be any more."""
+        until = asyncio.get_running_loop().time() + RESOLVE_SECS
+        pause_secs = 0.05
+        while asyncio.get_running_loop().time() < until:
+            try:
+                await self.line.run(f"insert into batches (id, at) values ('{batch}', {self.now})")
+            except asyncpg.UniqueViolationError:
+                return
+            except Exception:  # noqa: BLE001 - whatever it is: ask again, until the time is over
+                self.line.drop()
+                await asyncio.sleep(pause_secs)
+                pause_secs = min(2 * pause_secs, 1.0)
+            else:
+                raise BackendFailure(str(lost), retry=True) from lost
+        raise BackendFailure("the answer to a commit never came", unknown=True) from lost
+
+    # ---- what is read and written in it --------------------------------------------------------------
+
+    async def rows(self, statement: str, **parameters: Any) -> list[Row]:
+        try:
+            return await self.line.rows(statement, parameters)
+        except Exception as error:
+            raise self._failure(error) from error
+
+    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
+        return (await self.load_all({statement: rows}))[statement]
+
+    async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        found: dict[str, list[Row]] = {}
+        try:
+            # What is claimed comes last and never waits, so that nobody waits for who claims.
+            for name in sorted(wanted, key=lambda name: name == "queued_runs_by_job"):
+                found[name] = await self.line.load(name, wanted[name])
+        except Exception as error:
+            raise self._failure(error) from error
+        self._check_locked(found)
+        return found
+
+    async def write(self, statement: str, rows: list[Row]) -> int:
+        known = self.line.statements[statement]
+        self._wrote = True
+        try:
+            raw = await self.line.open()
+            status = await self.line.guarded(raw.execute(known.sql, *known.columns(rows)))
+        except Exception as error:
+            raise self._failure(error) from error
+        return int(status.rpartition(" ")[2])
+
+    def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
+        """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
+        begins again, and locks that too."""
+        for name, rows in found.items():
+            if name in _ROOT_LOOKUPS:
+                unlocked = [row for row in rows if row[1] not in self._locked and row[8] not in self._locked]
+                self._also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
+            elif name == "runs_by_id":
+                self._also.update(
+                    ("runs_by_id", row[0], row[1]) for row in rows if row[1] not in self._locked
+                )
+            elif name == "queued_runs_by_job":
+                self._locked.update(row[1] for row in rows)
+            elif name == "jobs_by_id" and self._claiming:
+                # It got its limit after the locks were taken.
+                for row in rows:
+                    if (
+                        row[8] is not None
+                        and row[1] not in self._limited
+                        and (row[0], row[1]) in self._claiming
+                    ):
+                        raise BackendFailure("a job has got a limit meanwhile", retry=True)
+        if self._also:
+            raise BackendFailure("what the batch names has changed meanwhile", retry=True)
+
+    def _failure(self, error: Exception) -> BackendFailure:
+        failure = failure_of(error)
+        if is_lost(error):
+            self.line.drop()
+        return failure
+
+
+def _columns(keys: Sequence[Touch], width: int) -> list[list[str]]:
+    """Keys as one array a column."""
+    return [[key[column] for key in keys] for column in range(width)]
+
+
+def _lock_names(names: Sequence[tuple[int, bool]]) -> str:
+    """Numbers of our own making, so they may stand in the text: no trip of their own."""
+    if not names:
+        return ""
+    values = ", ".join(f"({number}::bigint, {'true' if excludes else 'false'})" for number, excludes in names)
+    return (
+        "select case when excludes then pg_advisory_xact_lock(number)"
+        f" else pg_advisory_xact_lock_shared(number) end from (values {values}) as names(number, excludes);"
+    )

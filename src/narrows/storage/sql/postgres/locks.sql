@@ -1,0 +1,82 @@
+-- The locks of a batch, in the declared order: advisory locks on names, then the rows of roots, then the
+-- triggers that are their own root. Each statement takes its locks in the order of ids, so that two nodes
+-- can wait for one another in a line, but never in a circle.
+
+-- name: lock_roots
+-- Resolves what the batch names to the runs that it belongs to (links never change), locks those, then
+-- the triggers that have no run. Answers what was locked, and the time after the last lock.
+with by_key as (
+  select t.project_id, t.id, t.root_id
+  from unnest($1::text[], $2::text[]) as i(project_id, event_key)
+  cross join lateral (
+    select n.project_id, n.id, n.root_id from triggers as n
+    where n.project_id = i.project_id and n.event_key = i.event_key
+    order by n.ordinal desc limit 1) as t
+), by_id as (
+  select t.project_id, t.id, t.root_id
+  from unnest($3::text[], $4::text[]) as i(project_id, id)
+  join triggers as t on t.project_id = i.project_id and t.id = i.id
+), by_url as (
+  select t.project_id, t.id, t.root_id
+  from unnest($5::text[]) as i(token_hash)
+  join callback_urls as c on c.token_hash = i.token_hash
+  join triggers as t on t.project_id = c.project_id and t.id = c.trigger_id
+), by_event_id as (
+  select t.project_id, t.id, t.root_id
+  from unnest($6::text[], $7::text[], $8::text[]) as i(project_id, event_key, event_id)
+  join held_events as h on h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
+  join triggers as t on t.project_id = h.project_id and t.id = h.trigger_id
+), named as materialized (
+  select * from by_key union select * from by_id union select * from by_url union select * from by_event_id
+), roots_named as materialized (
+  select n.project_id, n.root_id as id from named as n where n.root_id is not null
+  union
+  select i.project_id, i.id from unnest($9::text[], $10::text[]) as i(project_id, id)
+), locked_runs as materialized (
+  select r.project_id, r.id
+  from roots_named as n
+  join runs as r on r.project_id = n.project_id and r.id = n.id
+  order by r.project_id, r.id
+  for no key update of r
+), first as materialized (
+  select count(*) as locked from locked_runs
+), locked_triggers as materialized (
+  select t.id
+  from first
+  join named as n on first.locked >= 0
+  join triggers as t on t.project_id = n.project_id and t.id = n.id
+  where n.root_id is null or not exists (
+    select 1 from locked_runs as l where l.project_id = n.project_id and l.id = n.root_id)
+  order by t.project_id, t.id
+  for no key update of t
+)
+select (select array_agg(l.id) from locked_runs as l), (select array_agg(l.id) from locked_triggers as l),
+  cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
+
+-- name: lock_limited_jobs
+-- Who hands out runs of a job with a limit counts them alone.
+select j.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+join jobs as j on j.project_id = i.project_id and j.id = i.id
+where j.max_concurrency is not null
+order by j.project_id, j.id
+for no key update of j
+
+-- name: lock_deliveries
+select d.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+join deliveries as d on d.project_id = i.project_id and d.id = i.id
+order by d.project_id, d.id
+for no key update of d
+
+-- name: lock_messages
+select m.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+join messages as m on m.project_id = i.project_id and m.id = i.id
+order by m.project_id, m.id
+for no key update of m
+
+-- name: keys_of_held_events
+-- A held event is locked by its key; this finds the keys of those that are named by their ids.
+select h.project_id, h.event_key from unnest($1::text[], $2::text[]) as i(project_id, id)
+join held_events as h on h.project_id = i.project_id and h.id = i.id
+
+-- name: time_now
+select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)

@@ -1,0 +1,35 @@
+-- Who serves the database. Times are the database's.
+
+-- name: lock_nodes
+select pg_advisory_xact_lock(7021806481350104693)
+
+-- name: forget_nodes
+delete from nodes where seen_at < $1
+
+-- name: join_nodes
+-- The lowest slot that is free.
+insert into nodes (id, slot, name, version, started_at, seen_at)
+select $1, (select min(s.slot) from generate_series(0, (select count(*) from nodes)) as s(slot)
+  where not exists (select 1 from nodes as n where n.slot = s.slot)), $2, $3, $4, $4
+returning slot
+
+-- name: renew_node
+update nodes set seen_at = $2 where id = $1 returning slot
+
+-- name: living_nodes
+select n.slot from nodes as n where n.seen_at >= $1
+
+-- name: leave_nodes
+delete from nodes where id = $1
+
+-- name: nodes
+select n.id, n.slot, n.name, n.version, n.started_at, n.seen_at from nodes as n order by n.slot
+
+-- name: forget_batches
+delete from batches where at < $1
+
+-- name: installed
+select i.value from installation as i where i.name = $1
+
+-- name: install
+insert into installation (name, value) values ($1, $2) on conflict do nothing
