@@ -34,7 +34,7 @@ def main() -> int:
         f" seed {asked.seed}, {asked.nodes} nodes, {len(report.kills)} kills: {report.unknown:,} unknown outcomes,"
         f" waits ended as {dict(report.ended)}; at most {report.most_explored:,} situations tried for one"
     )
-    for fault in report.faults[:20]:
+    for fault in report.faults:
         print(fault)
     print(f"{len(report.faults)} faults")
     return 1 if report.faults else 0

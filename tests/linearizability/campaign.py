@@ -20,6 +20,8 @@ from tests.streams.live import Live
 ROUND = 300
 #: After so many faults more of them tell nothing new.
 MOST_FAULTS = 100
+#: What is told of a server's output where something was wrong.
+MOST_LOG = 20_000
 
 
 @dataclass
@@ -76,6 +78,10 @@ def run(
             report.take(recording.histories)
             if len(report.faults) > MOST_FAULTS:
                 break
+        if report.faults:
+            report.faults += [
+                f"{server.url} said: {server.log.read_text()[-MOST_LOG:]}" for server in servers
+            ]
     return report
 
 

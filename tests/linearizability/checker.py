@@ -7,6 +7,7 @@ A call whose outcome nobody knows may stand anywhere after it was asked, or nowh
 
 from __future__ import annotations
 
+import heapq
 from typing import NamedTuple
 
 from tests.linearizability.history import Call, History, Operation, describe, describe_all, show_time
@@ -53,20 +54,22 @@ class _Search:
         self.known = sum(1 << n for n, each in enumerate(self.operations) if each.outcome is not None)
 
     def run(self, most_explored: int) -> Verdict:
-        start = _Point(0, EMPTY, None)
-        stack, tried, best = [start], {(0, EMPTY)}, start
-        while stack:
-            point = stack.pop()
+        """Look first where the fewest unknown calls took effect, and there where the most is placed."""
+        best, tried = _Point(0, EMPTY, None), {(0, EMPTY)}
+        heap = [(0, 0, 0, best)]
+        while heap:
+            point = heapq.heappop(heap)[-1]
             if point.placed & self.known == self.known:
                 return Verdict(True, "", len(tried))
             if self._count(point) > self._count(best):
                 best = point
             if len(tried) > most_explored:
                 return Verdict(False, f"{self.key}: given up after {len(tried)} situations", len(tried))
-            for following in reversed(self._following(point)):
+            for following in self._following(point):
                 if following[:2] not in tried:
                     tried.add(following[:2])
-                    stack.append(following)
+                    unknown = (following.placed & ~self.known).bit_count()
+                    heapq.heappush(heap, (unknown, -self._count(following), -len(tried), following))
         return Verdict(False, self._refusal(best), len(tried))
 
     def _count(self, point: _Point) -> int:

@@ -97,6 +97,15 @@ GOOD: Final[dict[str, str]] = {
         1 [0 -] send 7 hold_secs=600 event_id=x -> unknown
         2 [1 2] open -> 201 t1 received 7
         1 [3 4] send 7 hold_secs=600 event_id=x -> 200 t1 received 7""",
+    "a wait that nobody has seen shows itself by its event_id": """
+        1 [0 -] open -> unknown
+        2 [0 -] cancel -> unknown
+        1 [1 -] open -> unknown
+        2 [1 -] send 7 event_id=x -> unknown
+        3 [2 3] open -> 201 t3 waiting
+        2 [4 5] send 7 event_id=x -> 200 t2 received 7
+        3 [6 7] get-by-id t2 -> 200 t2 received 7
+        3 [8 9] cancel -> 200 t3 canceled""",
     "a refused event_id may come again": """
         1 [0 1] send 7 event_id=x -> 404
         2 [2 3] open -> 201 t1 waiting

@@ -31,7 +31,11 @@ def running(folder: Path, database: str = SQLITE, nodes: int = 1, before: str = 
         for number in range(nodes):
             own = folder / f"node-{number}"
             own.mkdir()
-            servers.append(stack.enter_context(Live(own, before=before, **options)))
+            server = Live(own, before=before, **options)
+            # One that does not come up must not be left behind either.
+            stack.push(server)
+            server.start()
+            servers.append(server)
         yield servers
 
 

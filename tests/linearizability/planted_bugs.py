@@ -16,6 +16,8 @@ from tests.linearizability.recorder import record
 #: Histories are recorded, so many at a time, until one is refused.
 AT_A_TIME = 30
 MOST = 300
+#: Servers that are started at a time.
+STARTING = 3
 
 BUGS: Final[dict[str, str]] = {
     "senders see the lateness of timers": """
@@ -81,7 +83,7 @@ Loaded.event_by_event_id = forgetful
 
 def hunt(folder: Path) -> dict[str, int]:
     """After how many histories each bug is found, 0 where it is not; all are hunted at once."""
-    with ExitStack() as stack, ThreadPoolExecutor(len(BUGS)) as threads:
+    with ExitStack() as stack, ThreadPoolExecutor(STARTING) as threads:
 
         def start(number: int, before: str) -> str:
             own = folder / f"bug-{number}"

@@ -68,6 +68,20 @@ class State(NamedTuple):
 EMPTY = State()
 
 
+def without_hidden(state: State) -> State:
+    """The state without waits that no reply can ever show: their ids nobody has learnt, and by key one means
+    a newer one. So it does not matter how many there were, and a search has less to tell apart."""
+    shown = {each.wait for each in state.delivered} | {len(state.waits) - 1}
+    hidden = [n for n, wait in enumerate(state.waits) if wait.id is None and n not in shown]
+    if not hidden:
+        return state
+    delivered = tuple(
+        each._replace(wait=each.wait - sum(n < each.wait for n in hidden)) for each in state.delivered
+    )
+    waits = tuple(wait for n, wait in enumerate(state.waits) if n not in hidden)
+    return state._replace(waits=waits, delivered=delivered)
+
+
 class Answer(NamedTuple):
     """What is answered, with places in the new state in the stead of triggers."""
 
