@@ -56,6 +56,12 @@ METRICS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "narrows_queue_length": ("gauge", (), "Operations that wait for the writer now."),
     "narrows_batch_operations": ("histogram", (), "Operations that shared one commit."),
     "narrows_commit_seconds": ("histogram", (), "From the start of a transaction to the end of its commit."),
+    "narrows_database_calls_total": (
+        "counter", ("by",), "Round trips to a database server, by writers, by readers, and between nodes.",
+    ),
+    "narrows_database_statements_total": (
+        "counter", ("by",), "SQL statements in those round trips.",
+    ),
     "narrows_clock_step_back_seconds": (
         "gauge", (), "How far the wall clock stood behind the last stamp at the last commit.",
     ),
@@ -157,6 +163,9 @@ def _of_store(service: Service) -> Iterator[Metric]:
     writer = service.store.writer
     yield _one("narrows_queue_length", service.store.queue_length)
     yield _one("narrows_claims_waiting", service.claims.waiting)
+    calls = service.store.calls.items()
+    yield _labelled("narrows_database_calls_total", (((by,), each.round_trips) for by, each in calls))
+    yield _labelled("narrows_database_statements_total", (((by,), each.statements) for by, each in calls))
     yield _one("narrows_clock_step_back_seconds", writer.clock_step_back_us / 1_000_000)
     yield _one("narrows_invariant_violations_total", writer.invariant_violations)
     yield _one("narrows_unmatched_events_dropped_total", getattr(service.unmatched, "dropped", 0))

@@ -7,11 +7,12 @@ The interface that everybody else knows is `perform`, `read`, `queue_length`, `m
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from narrows.errors import Unavailable
 from narrows.storage.backend import Reader
+from narrows.storage.calls import Calls
 from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE, Members
 from narrows.storage.writer import Operation, Result, Ticket, Writer
@@ -39,6 +40,8 @@ class Front:
 
     def __init__(self, on_commit: Callable[[Committed], None]) -> None:
         self.failure: str | None = None
+        #: What was asked of a database server, by who asked.
+        self.calls: Mapping[str, Calls] = {}
         self._on_commit = on_commit
         #: What came in this turn of the event loop.
         self._arrived: list[tuple[Ticket, asyncio.Future[Any]]] = []

@@ -18,6 +18,7 @@ import asyncpg
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks
 from narrows.storage.backend import BackendFailure, Row, Touch
+from narrows.storage.calls import Calls, statements_in
 from narrows.storage.postgres_errors import explain, failure_of, is_lost
 from narrows.storage.statements import for_postgres
 
@@ -44,8 +45,9 @@ _ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
 class Line:
     """One connection to the server, opened when it is needed and again after it was lost."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, calls: Calls | None = None) -> None:
         self._connect = connect
+        self._calls = calls or Calls()
         self.raw: Any = None
         self.statements = for_postgres()
 
@@ -74,8 +76,9 @@ class Line:
             except Exception:  # noqa: BLE001 - it was lost already
                 raw.terminate()
 
-    async def guarded(self, call: Coroutine[Any, Any, T], secs: float = CALL_SECS) -> T:
+    async def guarded(self, call: Coroutine[Any, Any, T], secs: float = CALL_SECS, statements: int = 1) -> T:
         """The outcome of a call; after `secs` the connection is gone, and so the call fails."""
+        self._calls.count(statements)
         watchdog = asyncio.get_running_loop().call_later(secs, self.drop)
         try:
             return await call
@@ -84,7 +87,7 @@ class Line:
 
     async def run(self, sql: str) -> None:
         """Statements without parameters, one after the other, in one trip."""
-        await self.guarded((await self.open()).execute(sql))
+        await self.guarded((await self.open()).execute(sql), statements=statements_in(sql))
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         found: list[Any] = await self.guarded((await self.open()).fetch(sql, *arguments))

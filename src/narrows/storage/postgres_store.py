@@ -20,6 +20,7 @@ from narrows.clock import Clock, DatabaseClock
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import postgres_schema
 from narrows.storage.backend import BackendFailure
+from narrows.storage.calls import NODES, READERS, WRITERS, Calls
 from narrows.storage.committed import Committed
 from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
@@ -79,6 +80,7 @@ class PostgresStore(Front):
         self.clock: Clock = self._database_clock if database_time else clock
         self._given_time = None if database_time else clock.now
         self._node_id = clock.random_bytes(16).hex()
+        self.calls = {WRITERS: Calls(), READERS: Calls(), NODES: Calls()}
         self._wake = asyncio.Event()
         self.writer = Writer(
             self.clock,
@@ -91,9 +93,11 @@ class PostgresStore(Front):
         self._connections = [self._writing(number) for number in range(access.writers)]
         self._idle_readers = [self._reader() for _ in range(access.readers)]
         self._reader_places = asyncio.Semaphore(access.readers)
-        self._membership = Membership(Line(self._connect), self._node_id, self._members_changed)
+        self._membership = Membership(
+            Line(self._connect, self.calls[NODES]), self._node_id, self._members_changed
+        )
         self.members = self._membership.nodes
-        self._teller = Line(self._connect)
+        self._teller = Line(self._connect, self.calls[NODES])
         self._gathered = Gathered()
         self._has_news = asyncio.Event()
         self._news = News(
@@ -188,14 +192,16 @@ class PostgresStore(Front):
 
     def _writing(self, number: int) -> PostgresConnection:
         return PostgresConnection(
-            Line(self._connect),
+            Line(self._connect, self.calls[WRITERS]),
             lambda: f"n{self._membership.nodes.own}.{number}",
             told=self._told,
             clock=self._given_time,
         )
 
     def _reader(self) -> PostgresReader:
-        return PostgresReader(Line(self._connect), self.clock.now, in_transactions=self._pooled)
+        return PostgresReader(
+            Line(self._connect, self.calls[READERS]), self.clock.now, in_transactions=self._pooled
+        )
 
     def _is_pooled(self, error: BaseException) -> bool:
         """Whether it turned out that prepared statements do not survive here: then none are used any more."""
