@@ -13,8 +13,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-import asyncpg
-
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks
 from narrows.storage.backend import BackendFailure, Row, Touch
@@ -49,11 +47,16 @@ class Line:
         self._connect = connect
         self._calls = calls or Calls()
         self.raw: Any = None
+        #: What is begun on one connection goes on there or nowhere: on another one each statement would
+        #: be a transaction of its own.
+        self.in_transaction = False
         self.statements = for_postgres()
 
     async def open(self) -> Any:
         """The connection. Raises BackendFailure where there is no way to the server."""
         if self.raw is None or self.raw.is_closed():
+            if self.in_transaction:
+                raise BackendFailure("the connection was lost in the midst of a transaction", retry=True)
             self.raw = None
             try:
                 self.raw = await self._connect()
@@ -196,6 +199,7 @@ class PostgresConnection:
                 names = await self._with_keys_of_held(needed)
             self._has_begun = True
             await self.line.run(_BEGIN + _lock_names(names))
+            self.line.in_transaction = True
             await self._lock_rows(needed)
         except Exception as error:
             raise self._failure(error) from error
@@ -250,14 +254,17 @@ class PostgresConnection:
             failure = self._failure(error)
             if not is_lost(error):
                 raise failure from error
+            self._ended()
             await self._resolve(batch, failure)
-        finally:
-            self._has_begun = False
+        self._ended()
+
+    def _ended(self) -> None:
+        self._has_begun = self.line.in_transaction = False
 
     async def rollback(self) -> None:
         if not self._has_begun:
             return
-        self._has_begun = False
+        self._ended()
         if self.line.raw is None or self.line.raw.is_closed():
             self.line.drop()
             return
@@ -268,20 +275,25 @@ class PostgresConnection:
 
     async def _resolve(self, batch: str, lost: BackendFailure) -> None:
         """Find out whether a commit took place whose answer never came. To insert the same id waits for
-        the end of that transaction, if it goes on; a unique violation says that it was committed, success
-        that it never can be any more."""
-        until = asyncio.get_running_loop().time() + RESOLVE_SECS
+        the end of that transaction, if it goes on; where the id is there already, it was committed, else it
+        never can be any more. The answer to this may be lost as well, so that what is inserted here says
+        so, by a time below zero; and it is a commit in any case, behind the one in question on a standby too.
+        """
+        statement = self.line.statements["resolve_batch"].sql
+        clock = asyncio.get_running_loop().time
+        until = clock() + RESOLVE_SECS
         pause_secs = 0.05
-        while asyncio.get_running_loop().time() < until:
+        while (left_secs := until - clock()) > 0:
             try:
-                await self.line.run(f"insert into batches (id, at) values ('{batch}', {self.now})")
-            except asyncpg.UniqueViolationError:
-                return
+                asking = (await self.line.open()).fetch(statement, batch, -self.now)
+                ((at,),) = await self.line.guarded(asking, min(left_secs, CALL_SECS))
             except Exception:  # noqa: BLE001 - whatever it is: ask again, until the time is over
                 self.line.drop()
-                await asyncio.sleep(pause_secs)
+                await asyncio.sleep(min(pause_secs, left_secs))
                 pause_secs = min(2 * pause_secs, 1.0)
             else:
+                if at > 0:
+                    return
                 raise BackendFailure(str(lost), retry=True) from lost
         raise BackendFailure("the answer to a commit never came", unknown=True) from lost
 

@@ -26,7 +26,13 @@ delete from nodes where id = $1
 select n.id, n.slot, n.name, n.version, n.started_at, n.seen_at from nodes as n order by n.slot
 
 -- name: forget_batches
-delete from batches where at < $1
+delete from batches where at < $1 and at > -($1::bigint)
+
+-- name: resolve_batch
+-- Waits for the transaction that would insert it; below zero says that this one never can.
+insert into batches (id, at) values ($1, $2)
+on conflict (id) do update set at = batches.at
+returning at
 
 -- name: installed
 select i.value from installation as i where i.name = $1

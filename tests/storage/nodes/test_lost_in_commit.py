@@ -1,0 +1,115 @@
+"""The connection is lost in the midst of a batch, or the answer to its commit is: everything of it took place,
+or nothing did, and whoever asked is told which."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from narrows.core.states import TriggerStatus
+from narrows.errors import OutcomeUnknown
+from narrows.storage import postgres
+from tests.postgres.faults import Fate
+from tests.postgres.proxy import Proxy
+from tests.postgres.wire import Side
+from tests.storage.kit import Bench, PostgresBackend
+from tests.storage.nodes.kit import Points, end_sessions, node, sql, until, waiting_for_locks
+
+
+async def _steps_of_a_send(bench: Bench) -> list[str]:
+    points = Points(bench)
+    await bench.open("measured", 0)
+    points.seen.clear()
+    await bench.send("measured", "1", hold_secs=60)
+    return list(points.seen)
+
+
+async def test_a_session_that_ends_between_two_statements_takes_the_whole_batch_with_it(
+    database: PostgresBackend,
+) -> None:
+    """On another connection what is left of the batch would be a transaction of its own, a part of it."""
+    async with node(database) as bench:
+        steps = await _steps_of_a_send(bench)
+        for number, step in enumerate(steps):
+            await bench.open(f"k{number}", 0)
+            points = Points(bench)
+
+            async def end() -> None:
+                end_sessions(database, "query not like 'listen%'")
+                raw = bench.writing.line.raw
+                await until(raw.is_closed)
+
+            points.at(step, end)
+            assert (await bench.send(f"k{number}", "1")).status == 200
+            again = step not in ("begin", "committed")
+            assert Counter(points.seen)["begin"] == (2 if again else 1), step
+            assert (await bench.get(f"k{number}")).status == TriggerStatus.RECEIVED
+            assert database.faults() == []
+    assert len(steps) > 7
+
+
+@pytest.mark.parametrize("fate", [Fate.CUT, Fate.ORPHAN])
+async def test_a_commit_that_was_made_is_answered_though_its_answer_was_lost(
+    database: PostgresBackend, fate: Fate
+) -> None:
+    async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
+        points = Points(bench)
+        await bench.open("a", 0)
+        points.seen.clear()
+        proxy.on_commit("after", fate)
+        assert (await bench.send("a", "1")).status == 200
+        await proxy.struck()
+        assert Counter(points.seen)["begin"] == 1  # it was not done again
+        assert [trigger.status for trigger in await bench.listed()] == [TriggerStatus.RECEIVED]
+
+
+async def test_the_question_for_a_lost_commit_may_lose_its_answer_too(database: PostgresBackend) -> None:
+    """The commit never reached the server, and the question did: the second question finds what the first
+    one left, which is not the commit."""
+    async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
+        points = Points(bench)
+        await bench.open("a", 0)
+        points.seen.clear()
+        proxy.on_commit("before")
+        sending = asyncio.create_task(bench.send("a", "1"))
+        await proxy.struck()
+        proxy.on(lambda message: message.side is Side.SERVER and message.text == "INSERT 0 1")
+        assert (await sending).status == 200
+        await proxy.struck()
+        assert Counter(points.seen)["begin"] == 2
+        assert (await bench.get("a")).status == TriggerStatus.RECEIVED
+
+
+async def test_a_commit_that_comes_late_is_refused_once_it_was_said_not_to_be_made(
+    database: PostgresBackend,
+) -> None:
+    async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
+        points = Points(bench)
+        await bench.open("a", 0)
+        points.seen.clear()
+        proxy.on_commit("before", Fate.LATE)
+        sending = asyncio.create_task(bench.send("a", "1"))
+        await proxy.struck()
+        await until(lambda: sql(database, "select 1 from batches where at < 0"))
+        # The batch runs again, and waits for the old one's locks. Now the old commit reaches the server.
+        await until(lambda: waiting_for_locks(database))
+        proxy.release()
+        assert (await sending).status == 200
+        assert Counter(points.seen)["begin"] == 2
+        assert (await bench.stats()).received == 1
+
+
+async def test_what_nobody_can_find_out_is_said_to_be_unknown(
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "RESOLVE_SECS", 0.3)
+    async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
+        await bench.open("a", 0)
+        proxy.on_commit("after")
+        proxy.refuse()
+        with pytest.raises(OutcomeUnknown):
+            await bench.send("a", "1")
+        proxy.heal()
+        await until(lambda: sql(database, "select 1 from triggers where status = 'received'"))
