@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,15 +23,12 @@ from narrows.operations.reads import GetStats, GetTrigger, GetTriggerById, ListT
 from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.service import Service
 from narrows.operations.triggers import CancelTrigger, ExpireTriggers, OpenTrigger
-from narrows.storage import postgres_verify
 from narrows.storage.committed import Committed
-from narrows.storage.postgres import Line
-from narrows.storage.postgres_schema import migrate
-from narrows.storage.postgres_store import Access, PostgresStore, open_connection
+from narrows.storage.postgres_store import Access, PostgresStore
 from narrows.storage.store import READERS, Store
 from narrows.storage.verify import verify
 from narrows.testing import ManualClock
-from tests.postgres.cluster import drop_database, fresh_database
+from tests.storage.databases import borrow, give_back
 
 PROJECT = "default"
 
@@ -95,7 +91,8 @@ class PostgresBackend:
     """A database of its own on the server that this process's tests share. Time is the test's."""
 
     def __init__(self, folder: Path) -> None:
-        self.url = fresh_database(_migrate)
+        self.database = borrow()
+        self.url = self.database.url
 
     async def store(self, clock: ManualClock, **options: Any) -> PostgresStore:
         store = PostgresStore(Access(self.url), clock, database_time=False, **options)
@@ -116,29 +113,10 @@ class PostgresBackend:
         return sum(line.raw is not None and line.raw.is_in_transaction() for line in lines)
 
     def faults(self) -> list[str]:
-        # Also asked for by tests that run in an event loop.
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(asyncio.run, _verify(self.url)).result()
+        return self.database.faults()
 
     def close(self) -> None:
-        drop_database(self.url)
-
-
-def _migrate(url: str) -> None:
-    async def migrated() -> None:
-        line = Line(lambda: open_connection(url, pooled=False))
-        await migrate(line)
-        await line.close()
-
-    asyncio.run(migrated())
-
-
-async def _verify(url: str) -> list[str]:
-    line = Line(lambda: open_connection(url, pooled=False))
-    try:
-        return await postgres_verify.verify(line)
-    finally:
-        await line.close()
+        give_back(self.database)
 
 
 BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": SqliteBackend, "postgres": PostgresBackend}

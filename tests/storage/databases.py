@@ -1,0 +1,88 @@
+"""Databases on the server that this process's tests share, for whatever stands on a store: migrated once,
+lent to one test after the other, empty each time.
+
+To make a database takes a file for each table and index, half a second on a slow disk; to delete what a
+test wrote takes milliseconds. A test that changes a schema takes `fresh_database` of `tests/postgres`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+from functools import cached_property
+
+from narrows.storage.postgres import Line
+from narrows.storage.postgres_schema import migrate
+from narrows.storage.postgres_store import open_connection
+from narrows.storage.statements import for_postgres
+from narrows.storage.verify import CHECKS, sentence_of
+from tests.postgres.cluster import fresh_database
+from tests.postgres.session import Session
+
+#: Whatever a test left open would hold its locks.
+_CUT_OFF = (
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid()"
+)
+_TABLES = "select tablename from pg_tables where schemaname = 'public' and tablename <> 'schema_migrations'"
+_ready: list[Database] = []
+
+
+class Database:
+    """One that is lent, and a connection for what the tests ask past the store."""
+
+    def __init__(self) -> None:
+        self.url = fresh_database(_migrated)
+        self._session = Session(self.url)
+        atexit.register(self._session.close)
+
+    def faults(self) -> list[str]:
+        """What `narrows verify` finds in it: its checks, at one moment, planned once for all tests."""
+        found = self._session.run(f"execute {self._checks}")
+        return [sentence_of(str(name), str(text), int(count or 0)) for name, text, count in found]
+
+    @cached_property
+    def _checks(self) -> str:
+        statements = for_postgres()
+        each = (
+            f"select '{name}', found.* from ({statements[name].sql.strip().rstrip(';')}) as found(text, count)"
+            for name in CHECKS
+        )
+        self._session.run(
+            f"set plan_cache_mode = force_generic_plan; prepare checks as {' union all '.join(each)}"
+        )
+        return "checks"
+
+    @cached_property
+    def _tables(self) -> list[str]:
+        return [str(name) for (name,) in self._session.run(_TABLES)]
+
+    def content(self) -> bytes:
+        """All that it holds, as text."""
+        rows = " union all ".join(f"select each::text from {name} as each" for name in self._tables)
+        return "\n".join(str(row) for (row,) in self._session.run(rows)).encode()
+
+    def empty(self) -> None:
+        """Cut off whoever is connected, and delete every row."""
+        self._session.run(_CUT_OFF)
+        self._session.run("; ".join(f"delete from {name}" for name in self._tables))
+
+
+def borrow() -> Database:
+    """An empty database, until it is given back."""
+    return _ready.pop() if _ready else Database()
+
+
+def give_back(database: Database) -> None:
+    """The test is over: the next one may have it."""
+    database.empty()
+    _ready.append(database)
+
+
+def _migrated(url: str) -> None:
+    async def migrated() -> None:
+        line = Line(lambda: open_connection(url, pooled=False))
+        await migrate(line)
+        await line.close()
+
+    asyncio.run(migrated())
