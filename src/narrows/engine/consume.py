@@ -37,8 +37,12 @@ class ConsumeMessagesRole(Role):
 
     async def round(self) -> int | None:
         messages: list[Message] = await self._service.read(PendingMessages(MESSAGES_A_ROUND))
-        now, grace_us = self._service.clock.now(), self._service.members.grace_us
-        ready = [(message.created_at + grace_us(message.id), message) for message in messages]
+        now, members = self._service.clock.now(), self._service.members
+        # A message's time is a stamp, which may be ahead of the clock: one's own does not wait for that.
+        ready = [
+            (message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now, message)
+            for message in messages
+        ]
         for ready_at, message in ready:
             if ready_at <= now:
                 await self._step(message)
