@@ -7,12 +7,20 @@ suspend, SQLite's never do and are driven by `run_now` on a thread of their own.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 #: (lookup name, *key), as in `lookups.py`.
 Touch = tuple[str, ...]
+
+
+class Write(NamedTuple):
+    """One statement of the flush with all its rows. `exact`: each row must change a row."""
+
+    statement: str
+    rows: list[Row]
+    exact: bool
 
 
 class Reader(Protocol):
@@ -43,8 +51,8 @@ class WriteConnection(Reader, Protocol):
         """Begin a transaction that holds whatever locks these touches need: what is loaded by them then
         stays as it is until the end."""
 
-    async def write(self, statement: str, rows: list[Row]) -> int:
-        """Run a statement with `@input`; answers how many rows it changed."""
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        """Run statements with `@input`, in their order; answers how many rows each changed."""
 
     async def commit(self) -> None: ...
 

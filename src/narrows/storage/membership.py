@@ -25,6 +25,7 @@ BEAT_SECS: Final = 1.0
 FORGET_US: Final = 60_000_000
 FORGET_BATCHES_US: Final = 3_600_000_000
 BEATS_PER_CLEANING: Final = 600
+BEATS_PER_LOOK: Final = 2
 
 
 class Membership:
@@ -62,8 +63,15 @@ class Membership:
             return
         await self._learn(found[0][0], now)
         self._beats += 1
-        if self._beats % BEATS_PER_CLEANING == 0 and self.nodes.is_first:
+        if self.nodes.is_first and self._beats % BEATS_PER_LOOK == 0:
+            await self._analyze_what_has_grown()
+        if self.nodes.is_first and self._beats % BEATS_PER_CLEANING == 0:
             await self.line.fetch(sql["forget_batches"].sql, now - FORGET_BATCHES_US)
+
+    async def _analyze_what_has_grown(self) -> None:
+        """Autovacuum does so too, but only each minute, in which a new installation would crawl."""
+        for (table,) in await self.line.fetch(self.line.statements["grown_tables"].sql):
+            await self.line.run(f"analyze {table}")
 
     async def run(self) -> None:
         """Beat until it is canceled. While the database is away, a node knows whom it knew."""

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from narrows.errors import NarrowsError, StorageError, Unavailable
-from narrows.storage import locks
-from narrows.storage.backend import BackendFailure, Row, Touch
+from narrows.storage import locks, together
+from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.calls import Calls, statements_in
 from narrows.storage.postgres_errors import explain, failure_of, is_lost
 from narrows.storage.statements import for_postgres
@@ -27,16 +27,20 @@ Connect = Callable[[], Awaitable[Any]]
 CALL_SECS: Final = 15.0
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
-#: In each transaction, since a session is nobody's behind a pooler. Statements are lookups by key, whatever
+#: Of a session, or where a pooler lends it, of each transaction. Statements are lookups by key, whatever
 #: the statistics say; planned once, they would stay as they were planned for an empty table.
-_BEGIN: Final = (
-    "begin isolation level read committed; "
-    "set local statement_timeout = 10000; set local lock_timeout = 8000; "
-    "set local idle_in_transaction_session_timeout = 10000; "
-    "set local enable_seqscan = off; set local enable_hashjoin = off; set local enable_mergejoin = off; "
-    "set local plan_cache_mode = force_generic_plan; set local jit = off; "
-)
-_BEGIN_READING: Final = _BEGIN.replace("begin isolation level read committed", "begin read only")
+SETTINGS: Final = {
+    "statement_timeout": "10000",
+    "lock_timeout": "8000",
+    "idle_in_transaction_session_timeout": "10000",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+_SET_LOCAL: Final = "".join(f"set local {name} = {value}; " for name, value in SETTINGS.items())
+_CLAIMED: Final = "queued_runs_by_job"
 _ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
 
 
@@ -139,7 +143,7 @@ class PostgresReader:
             if not self._in_transactions:
                 await self.line.open()
                 return await read.run(self)
-            await self.line.run(_BEGIN_READING)
+            await self.line.run(f"begin read only; {_SET_LOCAL}")
             try:
                 return await read.run(self)
             finally:
@@ -162,12 +166,14 @@ class PostgresConnection:
         line: Line,
         writer_name: Callable[[], str],
         *,
+        is_pooled: Callable[[], bool] = lambda: False,
         told: Callable[[int], None] = lambda now: None,
         clock: Callable[[], int] | None = None,
     ) -> None:
         """`told` hears the database's time; `clock` takes its place (tests)."""
         self.line = line
         self._writer_name = writer_name
+        self._is_pooled = is_pooled
         self._told = told
         self._clock = clock
         self._now = 0
@@ -198,7 +204,8 @@ class PostgresConnection:
             if needed.held_ids:
                 names = await self._with_keys_of_held(needed)
             self._has_begun = True
-            await self.line.run(_BEGIN + _lock_names(names))
+            settings = _SET_LOCAL if self._is_pooled() else ""
+            await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
             self.line.in_transaction = True
             await self._lock_rows(needed)
         except Exception as error:
@@ -312,22 +319,33 @@ class PostgresConnection:
         found: dict[str, list[Row]] = {}
         try:
             # What is claimed comes last and never waits, so that nobody waits for who claims.
-            for name in sorted(wanted, key=lambda name: name == "queued_runs_by_job"):
-                found[name] = await self.line.load(name, wanted[name])
+            names = tuple(name for name in wanted if name != _CLAIMED)
+            if names:
+                arrays = [
+                    array for name in names for array in self.line.statements[name].columns(wanted[name])
+                ]
+                (row,) = await self.line.fetch(together.loads(names), *arrays)
+                found.update(zip(names, row, strict=True))
+            if _CLAIMED in wanted:
+                found[_CLAIMED] = await self.line.load(_CLAIMED, wanted[_CLAIMED])
         except Exception as error:
             raise self._failure(error) from error
         self._check_locked(found)
         return found
 
-    async def write(self, statement: str, rows: list[Row]) -> int:
-        known = self.line.statements[statement]
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        """In as few trips as may be: what goes to different tables goes together."""
         self._wrote = True
+        counts: list[int] = []
+        rows = {each.statement: each.rows for each in writes}
         try:
-            raw = await self.line.open()
-            status = await self.line.guarded(raw.execute(known.sql, *known.columns(rows)))
+            for group in together.apart(tuple(rows)):
+                arrays = [array for name in group for array in self.line.statements[name].columns(rows[name])]
+                (found,) = await self.line.fetch(together.writes(group), *arrays)
+                counts += found
         except Exception as error:
             raise self._failure(error) from error
-        return int(status.rpartition(" ")[2])
+        return counts
 
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
         """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
@@ -340,7 +358,7 @@ class PostgresConnection:
                 self._also.update(
                     ("runs_by_id", row[0], row[1]) for row in rows if row[1] not in self._locked
                 )
-            elif name == "queued_runs_by_job":
+            elif name == _CLAIMED:
                 self._locked.update(row[1] for row in rows)
             elif name == "jobs_by_id" and self._claiming:
                 # It got its limit after the locks were taken.

@@ -26,7 +26,7 @@ from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
 from narrows.storage.membership import Membership
 from narrows.storage.news import CHANNEL, Interests, News
-from narrows.storage.postgres import Line, PostgresConnection, PostgresReader
+from narrows.storage.postgres import SETTINGS, Line, PostgresConnection, PostgresReader
 from narrows.storage.postgres_errors import RETRY_AFTER_SECS, sentence, tells_of_a_pooler
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Outcome, Result, Ticket, Writer, unknown
@@ -121,6 +121,7 @@ class PostgresStore(Front):
         line = Line(self._connect)
         try:
             await postgres_schema.check_server(line)
+            await postgres_schema.refuse_half_moved(line)
             self.applied_migrations = await postgres_schema.migrate(line)
             await postgres_schema.agree_on_keys(line, fingerprints)
             rows = await line.rows("last_stamp", {})
@@ -194,6 +195,7 @@ class PostgresStore(Front):
         return PostgresConnection(
             Line(self._connect, self.calls[WRITERS]),
             lambda: f"n{self._membership.nodes.own}.{number}",
+            is_pooled=lambda: self._pooled,
             told=self._told,
             clock=self._given_time,
         )
@@ -334,7 +336,7 @@ async def open_connection(url: str, *, pooled: bool) -> Any:
         timeout=CONNECT_SECS,
         statement_cache_size=0 if pooled else 1_000,
         max_cached_statement_lifetime=0,
-        server_settings=None if pooled else {"application_name": "narrows"},
+        server_settings=None if pooled else {"application_name": "narrows", **SETTINGS},
     )
     await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
     return connection

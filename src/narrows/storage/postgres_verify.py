@@ -16,7 +16,10 @@ async def verify(line: Line) -> list[str]:
     if await pending(line):
         return ["The database has not been migrated to this version yet; run `narrows migrate`."]
     # One moment for all checks; tables are read from end to end, so the usual limits would be in the way.
-    await line.run("begin isolation level repeatable read read only; set local statement_timeout = 0")
+    await line.run(
+        "begin isolation level repeatable read read only; set local statement_timeout = 0; "
+        "set local enable_seqscan = on; set local enable_hashjoin = on; set local enable_mergejoin = on"
+    )
     faults: list[str] = []
     for name in CHECKS:
         rows: list[Any] = await line.guarded(

@@ -22,7 +22,7 @@ import msgspec
 from narrows.clock import Clock
 from narrows.errors import NarrowsError, SchemaUnknown, StorageError, StoreCorrupt
 from narrows.storage import migrations
-from narrows.storage.backend import BackendFailure, Row, Touch
+from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.statements import for_sqlite
 
 #: "nrws", in the header of every database of ours.
@@ -104,6 +104,18 @@ def _refuse_foreign(connection: apsw.Connection) -> None:
     ((application_id,),) = connection.execute("pragma application_id")
     if tables and application_id != APPLICATION_ID:
         raise SchemaUnknown("The file is an SQLite database of another program. Name another file or folder.")
+
+
+def is_half_moved(connection: apsw.Connection) -> bool:
+    """Whether a move into this database has begun and not ended."""
+    found = connection.execute("select 1 from sqlite_schema where name = ?", (migrations.MOVING,))
+    return any(True for _ in found)
+
+
+def refuse_half_moved(connection: apsw.Connection) -> None:
+    """Raise SchemaUnknown for a database that is not all there yet."""
+    if is_half_moved(connection):
+        raise migrations.half_moved()
 
 
 def migrate(connection: apsw.Connection, now: int) -> list[str]:
@@ -196,8 +208,11 @@ class SqliteConnection:
         await self.rollback()  # where the disk refused even that the last time
         self._run("begin immediate")
 
-    async def write(self, statement: str, rows: list[Row]) -> int:
-        self._run(self._statements[statement], {"input": _encode(rows).decode()})
+    async def write(self, writes: Sequence[Write]) -> list[int]:
+        return [self._write(each) for each in writes]
+
+    def _write(self, write: Write) -> int:
+        self._run(self._statements[write.statement], {"input": _encode(write.rows).decode()})
         return self.raw.changes()
 
     async def commit(self) -> None:

@@ -19,6 +19,7 @@ from narrows.core.run_records import Job, Run
 from narrows.core.states import FactKind
 from narrows.errors import InvariantViolated
 from narrows.storage import following
+from narrows.storage.backend import Write
 from narrows.storage.loaded import Loaded
 from narrows.storage.lookups import TABLES, note_delivery
 
@@ -31,14 +32,6 @@ class Limits(NamedTuple):
     waiting_per_project: int = 20_000_000
     held_per_key: int = 1_000
     held_per_project: int = 100_000
-
-
-class Write(NamedTuple):
-    """One statement of the flush with all its rows. `exact`: each row must change a row."""
-
-    statement: str
-    rows: list[tuple[Any, ...]]
-    exact: bool
 
 
 class Transaction(Loaded):

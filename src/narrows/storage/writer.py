@@ -313,8 +313,8 @@ class Writer:
             )
 
     async def _flush(self, connection: WriteConnection, tx: Transaction) -> None:
-        for write in tx.writes():
-            changed = await connection.write(write.statement, write.rows)
+        writes = tx.writes()
+        for write, changed in zip(writes, await connection.write(writes), strict=True):
             await self._step(f"wrote {write.statement}")
             if write.exact and changed != len(write.rows):
                 self.invariant_violations += 1

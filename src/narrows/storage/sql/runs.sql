@@ -69,10 +69,10 @@ where (project_id, id) in (select i.project_id, i.id from @input(project_id text
   and finished_at is not null
 
 -- name: run_counters_by_job
-select c.project_id, c.job_id, '' as writer, sum(c.delayed) as delayed, sum(c.queued) as queued,
-  sum(c.executing) as executing, sum(c.waiting) as waiting, sum(c.completed) as completed,
-  sum(c.failed) as failed, sum(c.timed_out) as timed_out, sum(c.canceled) as canceled,
-  sum(c.dead_letter) as dead_letter
+select c.project_id, c.job_id, '' as writer, cast(sum(c.delayed) as bigint) as delayed, cast(sum(c.queued) as bigint) as queued,
+  cast(sum(c.executing) as bigint) as executing, cast(sum(c.waiting) as bigint) as waiting, cast(sum(c.completed) as bigint) as completed,
+  cast(sum(c.failed) as bigint) as failed, cast(sum(c.timed_out) as bigint) as timed_out, cast(sum(c.canceled) as bigint) as canceled,
+  cast(sum(c.dead_letter) as bigint) as dead_letter
 from @input(project_id text, job_id text) as i
 cross join run_counters as c
 where c.project_id = i.project_id and c.job_id = i.job_id
@@ -80,10 +80,10 @@ group by c.project_id, c.job_id
 
 -- name: run_counters_by_slug
 -- The same for a job that is known by its slug.
-select c.project_id, c.job_id, '' as writer, sum(c.delayed) as delayed, sum(c.queued) as queued,
-  sum(c.executing) as executing, sum(c.waiting) as waiting, sum(c.completed) as completed,
-  sum(c.failed) as failed, sum(c.timed_out) as timed_out, sum(c.canceled) as canceled,
-  sum(c.dead_letter) as dead_letter
+select c.project_id, c.job_id, '' as writer, cast(sum(c.delayed) as bigint) as delayed, cast(sum(c.queued) as bigint) as queued,
+  cast(sum(c.executing) as bigint) as executing, cast(sum(c.waiting) as bigint) as waiting, cast(sum(c.completed) as bigint) as completed,
+  cast(sum(c.failed) as bigint) as failed, cast(sum(c.timed_out) as bigint) as timed_out, cast(sum(c.canceled) as bigint) as canceled,
+  cast(sum(c.dead_letter) as bigint) as dead_letter
 from @input(project_id text, slug text) as i
 cross join jobs as j
 cross join run_counters as c

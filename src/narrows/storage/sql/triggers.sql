@@ -128,9 +128,9 @@ on conflict (project_id, writer) do update set
   held = counters.held + excluded.held
 
 -- name: counters_by_project
-select c.project_id, '' as writer, sum(c.waiting) as waiting, sum(c.received) as received,
-  sum(c.timed_out) as timed_out, sum(c.canceled) as canceled, sum(c.wait_us) as wait_us,
-  sum(c.held) as held
+select c.project_id, '' as writer, cast(sum(c.waiting) as bigint) as waiting, cast(sum(c.received) as bigint) as received,
+  cast(sum(c.timed_out) as bigint) as timed_out, cast(sum(c.canceled) as bigint) as canceled, cast(sum(c.wait_us) as bigint) as wait_us,
+  cast(sum(c.held) as bigint) as held
 from @input(project_id text) as i
 cross join counters as c
 where c.project_id = i.project_id

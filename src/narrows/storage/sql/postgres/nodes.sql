@@ -39,3 +39,13 @@ select i.value from installation as i where i.name = $1
 
 -- name: install
 insert into installation (name, value) values ($1, $2) on conflict do nothing
+
+-- name: grown_tables
+-- Tables of this schema that have grown much since the planner last looked at them. Its plans are kept, and
+-- one that was made for an empty table reads a full one from end to end.
+select s.relname
+from pg_stat_user_tables as s
+join pg_class as c on c.oid = s.relid
+where s.schemaname = current_schema() and pg_has_role(c.relowner, 'usage')
+  and s.n_mod_since_analyze > 500 + 2 * greatest(c.reltuples, 0) and c.reltuples < 200000
+order by s.relname

@@ -1,0 +1,66 @@
+"""Several statements in one trip to PostgreSQL, whose latency is what a batch pays for each: loads become
+one row with an array of records for each, writes one statement with a part for each. Pure text.
+
+Parts of one statement do not see one another's changes, so that writes go together only where each has a
+table of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from narrows.storage.statements import for_postgres
+
+_NUMBER = re.compile(r"\$(\d+)")
+_TABLE = re.compile(r"^(?:insert\s+into|update|delete\s+from)\s+(\w+)")
+#: Combinations whose text is kept.
+_KEPT = 1_000
+
+
+@lru_cache(_KEPT)
+def loads(names: tuple[str, ...]) -> str:
+    """One row: for each statement an array of its rows."""
+    parts = _numbered(names)
+    return "select " + ", ".join(f"array(select row(x.*) from ({part}) as x)" for part in parts)
+
+
+@lru_cache(_KEPT)
+def writes(names: tuple[str, ...]) -> str:
+    """One row: for each statement how many rows it changed."""
+    parts = [f"w{number} as ({part} returning 1)" for number, part in enumerate(_numbered(names))]
+    counts = [f"(select count(*) from w{number})" for number in range(len(names))]
+    return f"with {', '.join(parts)} select {', '.join(counts)}"
+
+
+@lru_cache(_KEPT)
+def apart(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """The writes, in their order, in groups of which each has one statement for a table at most."""
+    groups: list[list[str]] = [[]]
+    tables: set[str] = set()
+    for name in names:
+        table = _table_of(name)
+        if table in tables:
+            groups.append([])
+            tables.clear()
+        tables.add(table)
+        groups[-1].append(name)
+    return tuple(tuple(group) for group in groups if group)
+
+
+def _table_of(name: str) -> str:
+    match = _TABLE.match(for_postgres()[name].sql)
+    if match is None:
+        raise ValueError(f"{name} writes to no table that could be told")
+    return match[1]
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """The statements, each with the numbers of its parameters behind those of the one before."""
+    parts, taken = [], 0
+    for name in names:
+        statement = for_postgres()[name]
+        parts.append(_NUMBER.sub(lambda match, before=taken: f"${int(match[1]) + before}", statement.sql))  # type: ignore[misc]
+        taken += len(statement.converts)
+    return parts
