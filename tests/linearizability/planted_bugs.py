@@ -4,6 +4,7 @@ refused. So it is shown that the clients do what brings such bugs to light, not 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,13 @@ from tests.linearizability.checker import check
 from tests.linearizability.nodes import SQLITE, running
 from tests.linearizability.recorder import record
 
+#: Four that differ the most, for every `make test`.
+SOME: Final = (
+    "senders see the lateness of timers",
+    "a prefix send lists what others have settled",
+    "reads are a moment old",
+    "an event_id is forgotten after a moment",
+)
 #: Histories are recorded, so many at a time, until one is refused.
 AT_A_TIME = 30
 MOST = 300
@@ -81,8 +89,9 @@ Loaded.event_by_event_id = forgetful
 }
 
 
-def hunt(folder: Path) -> dict[str, int]:
+def hunt(folder: Path, names: Sequence[str] = tuple(BUGS)) -> dict[str, int]:
     """After how many histories each bug is found, 0 where it is not; all are hunted at once."""
+    bugs = [BUGS[name] for name in names]
     with ExitStack() as stack, ThreadPoolExecutor(STARTING) as threads:
 
         def start(number: int, before: str) -> str:
@@ -91,8 +100,8 @@ def hunt(folder: Path) -> dict[str, int]:
             (server,) = stack.enter_context(running(own, SQLITE, before=before))
             return server.url
 
-        urls = list(threads.map(start, range(len(BUGS)), BUGS.values()))
-        return dict(zip(BUGS, asyncio.run(_hunt_all(urls)), strict=True))
+        urls = list(threads.map(start, range(len(bugs)), bugs))
+        return dict(zip(names, asyncio.run(_hunt_all(urls)), strict=True))
 
 
 async def _hunt_all(urls: list[str]) -> list[int]:
