@@ -56,8 +56,9 @@ SQL = re.compile(
     r"|create\s+(table|(unique\s+)?index)\b|(drop|alter)\s+table\b)",
     re.IGNORECASE,
 )
-#: SQL stands in `storage/sql` and `storage/migrations`; these speak to SQLite about itself.
-SQL_HOMES = ("storage/sqlite.py", "storage/files.py", "storage/verify.py")
+#: SQL stands in `storage/sql` and `storage/migrations`; these speak to SQLite about itself, or of
+#: any table alike.
+SQL_HOMES = ("storage/sqlite.py", "storage/files.py", "storage/verify.py", "storage/moving/")
 
 NAMED = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 #: Written in two parts, or this file would name them.

@@ -19,13 +19,14 @@ from narrows.api.app import create_app
 from narrows.api.deliveries import body_of
 from narrows.api.settings import ApiSettings
 from narrows.clock import Clock, SystemClock
-from narrows.config import OFF, Config
+from narrows.config import OFF, Config, ConfigInvalid
 from narrows.engine.endpoint import Endpoints
 from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
 from narrows.engine.roles import Outgoing, all_roles
 from narrows.engine.unmatched import UnmatchedBuffer
 from narrows.errors import StorageError
+from narrows.keyring import FILE_NAME as KEY_FILE
 from narrows.keyring import Keyring, signing_secrets
 from narrows.listener import Listener, is_answered, tcp_socket, unix_socket
 from narrows.operations.service import Service
@@ -33,6 +34,7 @@ from narrows.outgoing.caller import Caller
 from narrows.outgoing.guard import Guard
 from narrows.storage import files
 from narrows.storage import verify as checks
+from narrows.storage.moving.move import Move, Moved, Report
 from narrows.storage.store import Store
 from narrows.storage.transaction import Limits
 from narrows.wire import signatures
@@ -320,6 +322,38 @@ async def _migrate(config: Config, plan: bool) -> list[str]:
         if plan:
             return [each.described for each in await postgres_schema.pending(line)]
         return await postgres_schema.migrate(line)
+
+
+def move(source: Config, target: Config, report: Report) -> Moved:
+    """Copy everything from an embedded to a shared database or back, while nobody serves either."""
+    if source.is_shared == target.is_shared:
+        raise ConfigInvalid(
+            "One of the two is SQLite and the other PostgreSQL. A copy of the same kind is made by"
+            " `narrows backup`, or by pg_dump."
+        )
+    access_of(source if source.is_shared else target)
+    return asyncio.run(_move(source, target, report))
+
+
+async def _move(source: Config, target: Config, report: Report) -> Moved:
+    from narrows.storage.moving import embedded, shared  # noqa: PLC0415 - asyncpg is an extra
+
+    file, other = (target, source) if source.is_shared else (source, target)
+    keys = keyring_of(file)
+    kept = other.database, other.database_name, () if keys is None else keys.fingerprints
+    place = file.database_path, {file.data.resolve(), file.database_path.parent.resolve()}
+    if source.is_shared:
+        async with shared.source(*kept) as old, embedded.target(*place, SystemClock().now()) as new:
+            return await Move(old, new, report).run()
+    async with embedded.source(*place) as old, shared.target(*kept) as new:
+        return await Move(old, new, report).run()
+
+
+def keyring_of(config: Config) -> Keyring | None:
+    """The keys that are there already: nothing is made by looking."""
+    if config.secret_key or (config.data / KEY_FILE).exists():
+        return Keyring.open(config.data, config.secret_key)
+    return None
 
 
 def backup(config: Config, destination: Path, report: Callable[[int, int], None]) -> None:

@@ -18,6 +18,7 @@ from narrows.cli import (
     jobs,
     jobs_trigger,
     keys,
+    move,
     projects,
     runs,
     serve,
@@ -60,6 +61,7 @@ app.add_typer(deliveries.app, rich_help_panel="Run jobs")
 app.add_typer(keys.app, rich_help_panel="Administer")
 app.add_typer(projects.app, rich_help_panel="Administer")
 store.register(app)
+move.register(app)
 doctor.register(app)
 about.register(app)
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from narrows.errors import SchemaUnknown
 
+#: A table of whoever moves a store, there until all of it has been copied (`moving/`).
+MOVING = "moving"
 #: The first line of a migration that an older version can go on beside.
 ADDITIVE = "-- additive"
 
@@ -51,6 +53,13 @@ def read_all(folder: Traversable) -> tuple[Migration, ...]:
     if [migration.number for migration in found] != list(range(1, len(found) + 1)):
         raise ValueError("migrations are numbered 1, 2, 3, ... without a gap")
     return tuple(found)
+
+
+def half_moved() -> SchemaUnknown:
+    """Why a database in which that table stands is not served."""
+    return SchemaUnknown(
+        "A move into this database has not ended. Run the same `narrows move` again: it goes on where it was."
+    )
 
 
 def latest() -> int:

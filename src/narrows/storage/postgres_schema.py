@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Final
 
 from narrows.errors import SchemaUnknown, StorageError
-from narrows.storage.migrations import Migration, read_all
+from narrows.storage.migrations import MOVING, Migration, half_moved, read_all
 from narrows.storage.postgres import Line
 
 OLDEST_SERVER: Final = 140_000
@@ -95,6 +95,18 @@ async def migrate(line: Line) -> list[str]:
         raise
     await line.run("commit")
     return done
+
+
+async def is_half_moved(line: Line) -> bool:
+    """Whether a move into this database has begun and not ended."""
+    ((found,),) = await line.fetch("select to_regclass($1) is not null", MOVING)
+    return bool(found)
+
+
+async def refuse_half_moved(line: Line) -> None:
+    """Raise SchemaUnknown for a database that is not all there yet."""
+    if await is_half_moved(line):
+        raise half_moved()
 
 
 async def agree_on_keys(line: Line, fingerprints: Sequence[str]) -> None:

@@ -50,6 +50,7 @@ class Store(Front):
         super().__init__(on_commit)
         self._on_fatal = on_fatal
         raw = sqlite.connect(path, cache_mib=cache_mib)
+        sqlite.refuse_half_moved(raw)
         self.applied_migrations = sqlite.migrate(raw, clock.now())
         self.connection = sqlite.SqliteConnection(raw, clock)
         self.writer = Writer(

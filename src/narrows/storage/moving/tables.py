@@ -1,0 +1,92 @@
+"""What is moved: every table of the schema, its columns and its key, read off the migrations themselves, so
+that a new table or column is moved without a word here. Not here: what only one kind of database has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import apsw
+import msgspec
+
+from narrows.storage.backend import Row
+from narrows.storage.migrations import all_migrations
+
+#: A transaction of a move; it ends earlier where rows are large, since it is held in memory.
+CHUNK_ROWS: Final = 20_000
+CHUNK_BYTES: Final = 16 << 20
+#: What is fetched at once: a row may have a megabyte.
+PIECE_ROWS: Final = 256
+
+#: SQLite's rows keep room for what an update adds; a row that has had its update has given it back.
+_ROOM: Final = "room"
+_HAS_ROOM: Final = {"triggers": "settled_at is null", "runs": "dispatch = 0 and finished_at is null"}
+_encoder: Final = msgspec.json.Encoder()
+
+
+class Table(NamedTuple):
+    name: str
+    columns: tuple[str, ...]
+    key: tuple[str, ...]
+    room: str | None  # the schema's default of the column that only SQLite has
+
+    def key_of(self, row: Row) -> list[Any]:
+        return [row[self.columns.index(column)] for column in self.key]
+
+    def reading(self, mark: str, *, is_begun: bool) -> str:
+        """All rows in the order of the key; of one that has begun, those after the key that is given.
+        `mark` is what a parameter begins with."""
+        key = ", ".join(self.key)
+        values = ", ".join(f"{mark}{number}" for number in range(1, len(self.key) + 1))
+        after = f" where ({key}) > ({values})" if is_begun else ""
+        return f"select {', '.join(self.columns)} from {self.name}{after} order by {key}"  # noqa: S608 - names of the schema
+
+    @property
+    def counting(self) -> str:
+        return f"select count(*) from {self.name}"  # noqa: S608 - see above
+
+    @property
+    def inserting(self) -> str:
+        """One row into SQLite, with the room that it would have there."""
+        columns = ", ".join(self.columns)
+        if self.room is None:
+            marks = ", ".join("?" for _ in self.columns)
+            return f"insert into {self.name} ({columns}) values ({marks})"  # noqa: S608 - see above
+        named = ", ".join(f"? as {column}" for column in self.columns)
+        room = f"case when {_HAS_ROOM[self.name]} then {self.room} end"
+        return f"insert into {self.name} ({columns}, {_ROOM}) select {columns}, {room} from (select {named})"  # noqa: S608 - see above
+
+
+class Chunk(NamedTuple):
+    """Rows, and the text that both kinds of database have for them if they are the same."""
+
+    rows: list[Row]
+    text: bytes
+
+
+def text_of(rows: Iterable[Row]) -> bytes:
+    """The one text of rows: a line of JSON each, the columns in their order."""
+    return _encoder.encode_lines(rows)
+
+
+@cache
+def tables() -> tuple[Table, ...]:
+    """The tables of this version, by name. Those that are one database's own affair are not among them:
+    nodes, batches and fingerprints of PostgreSQL, and which migrations were applied."""
+    connection = apsw.Connection(":memory:")
+    for migration in all_migrations():
+        connection.execute(migration.sql)
+    names = connection.execute(
+        "select name from sqlite_schema where type = 'table' and name not like 'sqlite%' order by name"
+    )
+    return tuple(_table(connection, name) for (name,) in list(names))
+
+
+def _table(connection: apsw.Connection, name: str) -> Table:
+    found: Sequence[tuple[str, str | None, int]] = list(
+        connection.execute("select name, dflt_value, pk from pragma_table_xinfo(?)", (name,))
+    )
+    key = [column for column, _, place in sorted(found, key=lambda each: each[2]) if place]
+    room = next((default for column, default, _ in found if column == _ROOM), None)
+    return Table(name, tuple(column for column, _, _ in found if column != _ROOM), tuple(key), room)
