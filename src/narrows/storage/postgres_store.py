@@ -188,13 +188,15 @@ class PostgresStore(Front):
     async def _listen(self, heard: Callable[..., None]) -> Any:
         """A connection of its own, since it has to stay on one server."""
         connection = await open_connection(self._access.listen_url or self._access.url, pooled=False)
-        await connection.add_listener(CHANNEL, heard)
+        async with _kept(connection):
+            await connection.add_listener(CHANNEL, heard)
         return connection
 
     def _writing(self, number: int) -> PostgresConnection:
         return PostgresConnection(
             Line(self._connect, self.calls[WRITERS]),
             lambda: f"n{self._membership.nodes.own}.{number}",
+            self.clock.random_bytes,
             is_pooled=lambda: self._pooled,
             told=self._told,
             clock=self._given_time,
@@ -338,5 +340,19 @@ async def open_connection(url: str, *, pooled: bool) -> Any:
         max_cached_statement_lifetime=0,
         server_settings=None if pooled else {"application_name": "narrows", **SETTINGS},
     )
-    await connection.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
+    async with _kept(connection):
+        await connection.set_type_codec(
+            "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
+        )
     return connection
+
+
+@contextlib.asynccontextmanager
+async def _kept(connection: Any) -> AsyncIterator[None]:
+    """Whoever is cut off while he prepares a connection leaves none behind."""
+    try:
+        yield
+    except BaseException:
+        connection.terminate()
+        await asyncio.sleep(0)  # the transport closes in a turn of the loop
+        raise
