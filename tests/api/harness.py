@@ -1,6 +1,6 @@
 """The HTTP API over a real store, for tests: called in process, or over real sockets.
 
-`opened(folder)` gives an `Api` and a way to ask it; `Server` runs uvicorn in a thread and takes
+`opened(config)` gives an `Api` and a way to ask it; `Server` runs uvicorn in a thread and takes
 bytes as they are, for what only a socket can show.
 """
 
@@ -11,8 +11,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from narrows.api.app import Api, create_app
@@ -23,7 +22,9 @@ from narrows.config import Config
 from narrows.listener import Listener
 from narrows.operations.access import CreateApiKey, CreateProject
 from narrows.operations.base import HOST
+from narrows.operations.service import Service
 from narrows.server import open_service
+from narrows.testing import ManualClock
 
 LOCAL = {"host": "127.0.0.1:8080"}
 
@@ -94,10 +95,18 @@ class Client:
         return Answer(sent[0]["status"], sent[0]["headers"], whole)
 
 
+def service_of(config: Config, clock: Clock) -> AbstractAsyncContextManager[Service]:
+    """The service over the database; time is the test's where it moves it by hand."""
+    store: dict[str, Any] = {}
+    if config.is_shared and isinstance(clock, ManualClock):
+        store["database_time"] = False
+    return open_service(config, clock, **store)
+
+
 @asynccontextmanager
-async def opened(folder: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Client]:
+async def opened(config: Config, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Client]:
     """A client of a fresh API without keys (`dev`) unless the settings say otherwise."""
-    async with open_service(Config(data=folder), clock or SystemClock()) as service:
+    async with service_of(config, clock or SystemClock()) as service:
         yield Client(create_app(service, ApiSettings(**{"dev": True, **settings})))
 
 
@@ -128,8 +137,8 @@ async def make_api_key(
 class Server:
     """The API on a loopback port, in a thread with an event loop of its own."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self._folder = folder
+    def __init__(self, config: Config, **settings: Any) -> None:
+        self._config = config
         self._settings = {"dev": True, **settings}
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -150,12 +159,11 @@ class Server:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        config = Config(data=self._folder)
-        async with open_service(config, SystemClock()) as service:
+        async with open_service(self._config, SystemClock()) as service:
             self.api = create_app(service, ApiSettings(**self._settings))
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 self.port = listening.getsockname()[1]
-                listener = Listener(self.api, listening, config)
+                listener = Listener(self.api, listening, self._config)
                 serving = asyncio.create_task(listener.serve_until(self._stop))
                 await listener.is_ready()
                 self._ready.set()

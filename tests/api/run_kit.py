@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+import pytest
+
+from narrows.config import Config
 from tests.api.harness import Answer, Client
+from tests.storage.databases import content
+
+#: Only who is alone takes back at its start what was dispatched before; of several nodes the others go on,
+#: and what a dead one had comes back with its leases.
+ALONE = pytest.mark.parametrize("config", ["sqlite"], indirect=True)
 
 
 class Dispatch:
@@ -57,6 +64,8 @@ async def dispatched(client: Client, slug: str = "job", **fields: Any) -> Dispat
     return one
 
 
-def stored_in(folder: Path) -> bytes:
-    """All that the database's files hold."""
-    return b"".join(path.read_bytes() for path in folder.rglob("*.db*"))
+def stored_in(config: Config) -> bytes:
+    """All that the database holds."""
+    if config.is_shared:
+        return content(config.database)
+    return b"".join(path.read_bytes() for path in config.data.rglob("*.db*"))

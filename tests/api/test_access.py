@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from narrows.api.auth import Credential
+from narrows.config import Config
 from tests.api.harness import Client, make_api_key, opened
 
 NOT_LOCAL = ("example.com", "localhost.evil.com", "127.0.0.1.evil.com", "10.0.0.1:8080", "[::2]:80", "")
 LOCAL_HOSTS = ("localhost", "localhost:8080", "LOCALHOST:1", "127.0.0.1:8080", "[::1]:8080", "[::1]")
 
 
-async def test_dev_takes_the_project_from_wherever_it_is_named_and_makes_it(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_dev_takes_the_project_from_wherever_it_is_named_and_makes_it(config: Config) -> None:
+    async with opened(config) as client:
         wait = {"event_key": "k"}
         assert (await client("POST", "/v1/events", wait)).json["project_id"] == "default"
         assert (await client("POST", "/v1/events", wait | {"project_id": "a"})).json["project_id"] == "a"
@@ -29,8 +29,8 @@ async def test_dev_takes_the_project_from_wherever_it_is_named_and_makes_it(tmp_
         assert two.status == 400
 
 
-async def test_dev_refuses_foreign_hosts_and_origins(tmp_path: Path) -> None:
-    async with opened(tmp_path, cors_origins=("https://app.example.com",)) as client:
+async def test_dev_refuses_foreign_hosts_and_origins(config: Config) -> None:
+    async with opened(config, cors_origins=("https://app.example.com",)) as client:
         for host in NOT_LOCAL:
             assert (await client("GET", "/livez", host=host)).status == 421, host
         for host in LOCAL_HOSTS:
@@ -41,15 +41,15 @@ async def test_dev_refuses_foreign_hosts_and_origins(tmp_path: Path) -> None:
         assert (await client("GET", "/v1/events", origin="https://app.example.com")).status == 200
 
 
-async def test_a_key_given_in_dev_is_honoured(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_key_given_in_dev_is_honoured(config: Config) -> None:
+    async with opened(config) as client:
         key = await make_api_key(client, "one", "events:read")
         assert (await client("POST", "/v1/events", {"event_key": "k"}, key=key)).status == 403
         assert (await client("GET", "/v1/events?project_id=default", key=key)).status == 404
 
 
-async def test_an_admin_names_a_project_that_exists(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_an_admin_names_a_project_that_exists(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         admin = await make_api_key(client, None, "*")
         await make_api_key(client, "one", number=2)
         assert (await client("GET", "/v1/events", key=admin)).status == 400
@@ -60,8 +60,8 @@ async def test_an_admin_names_a_project_that_exists(tmp_path: Path) -> None:
         assert made.status == 404
 
 
-async def test_the_host_socket_is_an_admin(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as remote:
+async def test_the_host_socket_is_an_admin(config: Config) -> None:
+    async with opened(config, dev=False) as remote:
         host = Client(remote.api, as_host=True)
         assert (await remote("POST", "/v1/projects", {"id": "one"})).status == 401
         assert (await host("POST", "/v1/projects", {"id": "one"}, host="anything")).status == 201
@@ -69,8 +69,8 @@ async def test_the_host_socket_is_an_admin(tmp_path: Path) -> None:
         assert (await remote("GET", "/v1/events", key=made.json["key"])).status == 200
 
 
-async def test_a_key_gives_only_scopes_that_it_has(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_key_gives_only_scopes_that_it_has(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "keys:manage", "events:read")
         stronger = await make_api_key(client, "one", "*", number=2)
         other = await make_api_key(client, "two", "*", number=3)
@@ -87,8 +87,8 @@ async def test_a_key_gives_only_scopes_that_it_has(tmp_path: Path) -> None:
         assert all(each["project_id"] == "one" and "key" not in each for each in seen)
 
 
-async def test_a_revoked_key_is_out_at_once_and_a_rotated_one_after_its_overlap(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_revoked_key_is_out_at_once_and_a_rotated_one_after_its_overlap(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         other = await make_api_key(client, "one", "*", number=2)
         new = await client("POST", f"/v1/api-keys/{other[4:20]}/rotate", {"overlap_secs": 60}, key=key)
@@ -102,16 +102,16 @@ async def test_a_revoked_key_is_out_at_once_and_a_rotated_one_after_its_overlap(
         assert (await client("GET", "/v1/events", key=key)).status == 401
 
 
-async def test_a_key_in_a_url_is_401_even_beside_a_good_header(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_key_in_a_url_is_401_even_beside_a_good_header(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         for query in (f"api_key={key}", f"token={key}", f"x=%6erw{key[3:]}"):
             assert (await client("GET", f"/v1/events?{query}", key=key)).status == 401
             assert (await client("GET", f"/livez?{query}")).status == 401
 
 
-async def test_near_keys_are_only_for_those_who_may_read(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_near_keys_are_only_for_those_who_may_read(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         sender = await make_api_key(client, "one", "events:send")
         both = await make_api_key(client, "one", "events:send", "events:read", "events:write", number=2)
         await client("POST", "/v1/events", {"event_key": "order:1"}, key=both)
@@ -119,8 +119,8 @@ async def test_near_keys_are_only_for_those_who_may_read(tmp_path: Path) -> None
         assert "details" not in (await client("POST", "/v1/events/Order:1/send", key=sender)).json
 
 
-async def test_cors_answers_listed_origins_only(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False, cors_origins=("https://app.example.com",)) as client:
+async def test_cors_answers_listed_origins_only(config: Config) -> None:
+    async with opened(config, dev=False, cors_origins=("https://app.example.com",)) as client:
         asked: dict[str, Any] = {"origin": "https://app.example.com", "access_control_request_method": "POST"}
         allowed = await client("OPTIONS", "/v1/events", **asked)
         assert (allowed.status, allowed.body) == (200, b"{}")
@@ -135,8 +135,8 @@ async def test_cors_answers_listed_origins_only(tmp_path: Path) -> None:
         assert plain.headers["access-control-allow-origin"] == "https://app.example.com"
 
 
-async def test_a_long_poll_does_not_outlive_its_key(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_long_poll_does_not_outlive_its_key(config: Config) -> None:
+    async with opened(config) as client:
         wait = (await client("POST", "/v1/events", {"event_key": "k"})).json
         made = (await client("POST", "/v1/api-keys", {"scopes": ["events:read"]})).json
         poll = asyncio.create_task(client("GET", f"/v1/triggers/{wait['id']}/wait", key=made["key"]))
@@ -150,9 +150,9 @@ async def test_a_long_poll_does_not_outlive_its_key(tmp_path: Path) -> None:
 
 
 async def test_a_stream_does_not_begin_after_its_key_was_revoked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         wait = (await client("POST", "/v1/events", {"event_key": "k"})).json
         made = (await client("POST", "/v1/api-keys", {"scopes": ["events:read"]})).json
         authenticator = client.api.authenticator

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from narrows.api import batch, bodies
+from narrows.config import Config
 from tests.api.harness import Client, opened
 
 
@@ -21,10 +21,10 @@ async def _received(client: Client, count: int, payload: str) -> list[dict[str, 
 
 
 async def test_a_reply_beyond_its_limit_leaves_payloads_out_and_no_item(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch, "MAX_TRIGGERS_BYTES", 12_000)
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         resends = await _received(client, 5, "x" * 5_000)
         events = [*resends, {"event_key": "nobody", "payload": 1}, {"event_key": "held", "hold_secs": 60}]
         for _ in range(2):  # the second is a replay
@@ -39,16 +39,16 @@ async def test_a_reply_beyond_its_limit_leaves_payloads_out_and_no_item(
             assert len(answer.body) < 16_000
 
 
-async def test_a_thousand_stored_megabytes_are_not_answered(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_thousand_stored_megabytes_are_not_answered(config: Config) -> None:
+    async with opened(config) as client:
         (resend,) = await _received(client, 1, "x" * 1_000_000)
         answer = await client("POST", "/v1/events/batch", {"events": [resend] * 1000})
         assert len(answer.body) < 9_500_000
         assert {each["status"] for each in answer.json["results"]} == {200}
 
 
-async def test_a_reply_within_its_limit_says_nothing_of_it(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_reply_within_its_limit_says_nothing_of_it(config: Config) -> None:
+    async with opened(config) as client:
         events = await _received(client, 2, "x" * 5_000)
         answer = await client("POST", "/v1/events/batch", {"events": events})
         assert "payloads_left_out" not in answer.json
@@ -56,7 +56,7 @@ async def test_a_reply_within_its_limit_says_nothing_of_it(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("size_bytes", "on_loop"), [(1_000, True), (300_000, False)])
 async def test_a_large_batch_is_decoded_beside_the_event_loop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, on_loop: bool
+    config: Config, monkeypatch: pytest.MonkeyPatch, size_bytes: int, on_loop: bool
 ) -> None:
     threads: list[int] = []
     parse = bodies.parse
@@ -65,7 +65,7 @@ async def test_a_large_batch_is_decoded_beside_the_event_loop(
         threads.append(threading.get_ident())
         return parse(body, decoder)
 
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         monkeypatch.setattr(bodies, "parse", noted)
         events = [{"event_key": "k", "payload": "x" * size_bytes, "hold_secs": 60}]
         answer = await client("POST", "/v1/events/batch", {"events": events})

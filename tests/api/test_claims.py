@@ -7,11 +7,11 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.errors import Unavailable
 from narrows.operations.reads import RunsWithBodies
 from tests.api.harness import Client, Server, make_api_key, opened, read_answer
@@ -20,8 +20,8 @@ from tests.api.run_kit import claim, make_job, start
 CLAIM = "/v1/workers/claim"
 
 
-async def test_the_highest_priority_comes_first_then_the_oldest(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_highest_priority_comes_first_then_the_oldest(config: Config) -> None:
+    async with opened(config) as client:
         job = await make_job(client)
         await make_job(client, "other")
         low, first, high, second = [
@@ -34,8 +34,8 @@ async def test_the_highest_priority_comes_first_then_the_oldest(tmp_path: Path) 
         assert await claim(client, *both) == []
 
 
-async def test_a_claimed_run_comes_with_all_that_a_worker_needs(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_claimed_run_comes_with_all_that_a_worker_needs(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         for payload in ("p" * 3_000, {"a": 1}):
             await start(client, payload=payload)
@@ -50,8 +50,8 @@ async def test_a_claimed_run_comes_with_all_that_a_worker_needs(tmp_path: Path) 
         assert large["lease_until"] > large["run"]["dispatched_at"]
 
 
-async def test_a_limit_of_a_job_is_kept(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_limit_of_a_job_is_kept(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client, max_concurrency=2)
         for _ in range(4):
             await start(client)
@@ -63,8 +63,8 @@ async def test_a_limit_of_a_job_is_kept(tmp_path: Path) -> None:
         assert len(await claim(client, limit=10)) == 1
 
 
-async def test_unknown_jobs_are_404_and_those_that_the_server_calls_409(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_unknown_jobs_are_404_and_those_that_the_server_calls_409(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         await make_job(client, "push", endpoint_url="https://example.com/")
         unknown = await client("POST", CLAIM, {"jobs": ["job", "nothing"]})
@@ -89,14 +89,14 @@ async def test_unknown_jobs_are_404_and_those_that_the_server_calls_409(tmp_path
         {"jobs": ["job"], "worker": "w" * 101},
     ],
 )  # fmt: skip
-async def test_a_claim_that_cannot_be_is_400(tmp_path: Path, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_claim_that_cannot_be_is_400(config: Config, body: Any) -> None:
+    async with opened(config) as client:
         await make_job(client)
         assert (await client("POST", CLAIM, body)).status == 400
 
 
-async def test_an_idempotency_key_does_not_repeat_a_claim(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_idempotency_key_does_not_repeat_a_claim(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         ids = [(await start(client))["id"] for _ in range(2)]
         body = {"jobs": ["job"], "wait_secs": 0}
@@ -104,8 +104,8 @@ async def test_an_idempotency_key_does_not_repeat_a_claim(tmp_path: Path) -> Non
         assert [answer.json["runs"][0]["run"]["id"] for answer in answers] == ids
 
 
-async def test_runs_of_another_project_are_never_claimed(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_runs_of_another_project_are_never_claimed(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         mine, other = [await make_api_key(client, name, "*", number=n) for n, name in enumerate("ab", 1)]
         job = (await client("POST", "/v1/jobs", {"slug": "job"}, key=mine)).json
         await client("POST", "/v1/jobs/job/trigger", {}, key=mine)
@@ -128,8 +128,8 @@ async def parked(client: Client, count: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_claim_waits_and_a_commit_wakes_as_many_as_it_queued(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_claim_waits_and_a_commit_wakes_as_many_as_it_queued(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         body = {"jobs": ["job"], "wait_secs": 60}
         claims = [asyncio.ensure_future(client("POST", CLAIM, body)) for _ in range(3)]
@@ -142,8 +142,8 @@ async def test_a_claim_waits_and_a_commit_wakes_as_many_as_it_queued(tmp_path: P
         assert [len(answer.json["runs"]) for answer in answers] == [1, 1, 1]
 
 
-async def test_an_event_wakes_a_claimer_with_the_resumed_run(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_event_wakes_a_claimer_with_the_resumed_run(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         await start(client)
         (run,) = await claim(client)
@@ -156,8 +156,8 @@ async def test_an_event_wakes_a_claimer_with_the_resumed_run(tmp_path: Path) -> 
         assert claimed["checkpoint"]["event"]["response_payload"] == [1]
 
 
-async def test_long_polls_count_towards_the_projects_limit(tmp_path: Path) -> None:
-    async with opened(tmp_path, max_streams_per_project=1) as client:
+async def test_long_polls_count_towards_the_projects_limit(config: Config) -> None:
+    async with opened(config, max_streams_per_project=1) as client:
         await make_job(client)
         waiting = asyncio.ensure_future(client("POST", CLAIM, {"jobs": ["job"], "wait_secs": 60}))
         await parked(client, 1)
@@ -167,8 +167,8 @@ async def test_long_polls_count_towards_the_projects_limit(tmp_path: Path) -> No
         assert await claim(client) == []
 
 
-async def test_a_revoked_key_claims_nothing(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_revoked_key_claims_nothing(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         boss = await make_api_key(client, "a", "*")
         worker = await make_api_key(client, "a", "workers:claim", number=2)
         await client("POST", "/v1/jobs", {"slug": "job"}, key=boss)
@@ -184,8 +184,8 @@ async def test_a_revoked_key_claims_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path) as running:
+def server(config: Config) -> Iterator[Server]:
+    with Server(config) as running:
         ask(running, "POST", "/v1/jobs", {"slug": "job"})
         yield running
 
@@ -233,8 +233,8 @@ def test_a_worker_that_goes_while_it_waits_takes_no_run_with_it(server: Server) 
     assert ask(server, "POST", CLAIM, {"jobs": ["job"], "wait_secs": 0})["runs"][0]["run"]["attempt"] == 1
 
 
-def test_a_waiting_claim_ends_with_the_server(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+def test_a_waiting_claim_ends_with_the_server(config: Config) -> None:
+    with Server(config) as server:
         ask(server, "POST", "/v1/jobs", {"slug": "job"})
         waiting = claiming(server)
         connection = waiting.__enter__()
@@ -244,8 +244,8 @@ def test_a_waiting_claim_ends_with_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("goes", ["at once", "as its run is handed out"])
-async def test_what_was_claimed_for_a_client_that_has_gone_is_given_back(tmp_path: Path, goes: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_what_was_claimed_for_a_client_that_has_gone_is_given_back(config: Config, goes: str) -> None:
+    async with opened(config) as client:
         await make_job(client)
         run_id = (await start(client))["id"]
         gone, sent = asyncio.Event(), []
@@ -274,9 +274,9 @@ async def test_what_was_claimed_for_a_client_that_has_gone_is_given_back(tmp_pat
 
 
 async def test_what_was_claimed_and_cannot_be_shown_is_given_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         await make_job(client)
         run_id = (await start(client, payload="x" * 5_000))["id"]
         read = client.api.service.read

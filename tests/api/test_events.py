@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from tests.api.harness import make_api_key, opened
 
 AWKWARD_KEYS = [
@@ -34,8 +34,8 @@ def encoded(key: str) -> str:
 
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
-async def test_an_awkward_key_works_everywhere(tmp_path: Path, key: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_awkward_key_works_everywhere(config: Config, key: str) -> None:
+    async with opened(config) as client:
         opened_wait = await client("POST", "/v1/events", {"event_key": key})
         assert (opened_wait.status, opened_wait.json["event_key"]) == (201, key)
         path = f"/v1/events/{encoded(key)}"
@@ -47,16 +47,16 @@ async def test_an_awkward_key_works_everywhere(tmp_path: Path, key: str) -> None
         assert (await client("DELETE", path)).status == 409
 
 
-async def test_a_body_in_parts_is_read_whole_and_within_its_limit(tmp_path: Path) -> None:
-    async with opened(tmp_path, body_limit_bytes=100) as client:
+async def test_a_body_in_parts_is_read_whole_and_within_its_limit(config: Config) -> None:
+    async with opened(config, body_limit_bytes=100) as client:
         made = await client("POST", "/v1/events", parts=(b'{"event', b'_key":', b'"k"}'))
         assert (made.status, made.json["event_key"]) == (201, "k")
         assert (await client("POST", "/v1/events", parts=(b" " * 60, b" " * 60))).status == 413
 
 
-async def test_the_payload_comes_back_as_it_was_sent(tmp_path: Path) -> None:
+async def test_the_payload_comes_back_as_it_was_sent(config: Config) -> None:
     text = b'{"b":1.00,"a":[1e5,-0,12345678901234567890123],"s":"\\u00e9"}'
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         await client("POST", "/v1/events", {"event_key": "k"})
         sent = await client(
             "POST", "/v1/events/k/send", raw=b' { "payload" : ' + text.replace(b",", b" , ") + b"}"
@@ -65,8 +65,8 @@ async def test_the_payload_comes_back_as_it_was_sent(tmp_path: Path) -> None:
         assert text in (await client("GET", "/v1/events/k")).body
 
 
-async def test_null_is_a_payload_and_absent_is_none(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_null_is_a_payload_and_absent_is_none(config: Config) -> None:
+    async with opened(config) as client:
         for key, body in (("null", {"payload": None}), ("absent", None)):
             await client("POST", "/v1/events", {"event_key": key})
             await client("POST", f"/v1/events/{key}/send", body)
@@ -97,8 +97,8 @@ async def test_null_is_a_payload_and_absent_is_none(tmp_path: Path) -> None:
         ("unknown=1&&=", 200),
     ],
 )
-async def test_the_query_of_the_list(tmp_path: Path, query: str, status: int) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_query_of_the_list(config: Config, query: str, status: int) -> None:
+    async with opened(config) as client:
         assert (await client("GET", f"/v1/events?{query}")).status == status
 
 
@@ -106,23 +106,23 @@ async def test_the_query_of_the_list(tmp_path: Path, query: str, status: int) ->
     "name",
     ["status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag"],
 )
-async def test_an_empty_filter_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_empty_filter_is_refused_by_its_name(config: Config, name: str) -> None:
+    async with opened(config) as client:
         answer = await client("GET", f"/v1/events?{name}=")
         assert (answer.status, answer.json["code"]) == (400, "invalid_request")
         assert f"filter {name} is empty" in answer.json["error"]
 
 
 @pytest.mark.parametrize("path", ["/v1/held-events", "/v1/unmatched-events"])
-async def test_an_empty_key_does_not_list_all_events(tmp_path: Path, path: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_empty_key_does_not_list_all_events(config: Config, path: str) -> None:
+    async with opened(config) as client:
         answer = await client("GET", f"{path}?event_key=")
         assert answer.status == 400
         assert "event_key" in answer.json["error"]
 
 
-async def test_pages_follow_each_other_without_gap_or_double(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_pages_follow_each_other_without_gap_or_double(config: Config) -> None:
+    async with opened(config) as client:
         keys = [f"k{number}" for number in range(7)]
         for key in keys:
             await client("POST", "/v1/events", {"event_key": key})
@@ -160,14 +160,14 @@ async def test_pages_follow_each_other_without_gap_or_double(tmp_path: Path) -> 
         {"event_key": "k", "expected_schema": {"description": "x" * 65_536}},
     ],
 )
-async def test_a_wait_that_cannot_be_opened_is_400(tmp_path: Path, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wait_that_cannot_be_opened_is_400(config: Config, body: Any) -> None:
+    async with opened(config) as client:
         assert (await client("POST", "/v1/events", body)).status == 400
         assert (await client("GET", "/v1/events/stats")).json["total_count"] == 0
 
 
-async def test_a_callback_url_takes_any_json_and_looking_changes_nothing(tmp_path: Path) -> None:
-    async with opened(tmp_path, public_url="https://waits.example.com/") as client:
+async def test_a_callback_url_takes_any_json_and_looking_changes_nothing(config: Config) -> None:
+    async with opened(config, public_url="https://waits.example.com/") as client:
         made = (await client("POST", "/v1/events", {"event_key": "k", "callback_url": True})).json
         base, _, token = made["callback_url"].rpartition("/h/")
         assert base == "https://waits.example.com"
@@ -183,16 +183,16 @@ async def test_a_callback_url_takes_any_json_and_looking_changes_nothing(tmp_pat
         assert (await client("POST", f"/h/{'x' * 43}", 1)).status == 404
 
 
-async def test_callback_urls_never_follow_the_host_header(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_callback_urls_never_follow_the_host_header(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         wait = {"event_key": "k", "callback_url": True}
         made = await client("POST", "/v1/events", wait, key=key, host="evil.example.com")
         assert made.json["callback_url"].startswith("http://127.0.0.1:8080/h/")
 
 
-async def test_a_batch_has_a_result_for_each_item_in_order(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_batch_has_a_result_for_each_item_in_order(config: Config) -> None:
+    async with opened(config) as client:
         await client("POST", "/v1/events", {"event_key": "k"})
         items = [
             {"event_key": "k", "payload": 1},
@@ -214,23 +214,23 @@ async def test_a_batch_has_a_result_for_each_item_in_order(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "body", [{}, {"older_than_days": 0}, {"older_than_days": 36_501}, {"older_than_days": "1"}]
 )
-async def test_a_purge_that_is_out_of_bounds_is_400(tmp_path: Path, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_purge_that_is_out_of_bounds_is_400(config: Config, body: Any) -> None:
+    async with opened(config) as client:
         assert (await client("POST", "/v1/events/purge", body)).status == 400
 
 
-async def test_a_sane_request_id_is_kept_and_another_replaced(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_sane_request_id_is_kept_and_another_replaced(config: Config) -> None:
+    async with opened(config) as client:
         assert (await client("GET", "/livez", x_request_id="abc-1")).headers["x-request-id"] == "abc-1"
         for bad in ("", "a b", "x" * 129, "a\r\nset-cookie: x"):
             assert (await client("GET", "/livez", x_request_id=bad)).headers["x-request-id"] != bad
 
 
 async def test_the_log_has_a_line_a_request_and_no_secret(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with opened(tmp_path, dev=False) as client:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         wait = {"event_key": "k", "callback_url": True, "request_payload": "canary-request"}
         made = (await client("POST", "/v1/events", wait, key=key)).json

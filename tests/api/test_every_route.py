@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from msgspec.structs import fields as fields_of_struct
 
 from narrows.api.app import ROUTES
 from narrows.api.keys import make_key
 from narrows.api.routing import PUBLIC, RUN, Route
+from narrows.config import Config
 from narrows.keyring import Keyring
 from tests.api.harness import Answer, Client, make_api_key, opened
 
@@ -47,8 +46,8 @@ def check_headers(answer: Answer) -> None:
     assert answer.headers["x-request-id"]
 
 
-async def test_without_a_key_every_closed_route_is_401(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_without_a_key_every_closed_route_is_401(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         for route in CLOSED:
             answer = await client(route.method, path_of(route))
             check_problem(answer, 401, "unauthenticated")
@@ -58,13 +57,13 @@ async def test_without_a_key_every_closed_route_is_401(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic eDp5", "Bearer nrw_x", "Bearer " + "a" * 90]
 )
-async def test_what_is_no_key_of_ours_is_401(tmp_path: Path, header: str) -> None:
-    async with opened(tmp_path) as client:  # also in dev, where a key that is given counts
+async def test_what_is_no_key_of_ours_is_401(config: Config, header: str) -> None:
+    async with opened(config) as client:  # also in dev, where a key that is given counts
         check_problem(await client("GET", "/v1/events", authorization=header), 401, "unauthenticated")
 
 
-async def test_a_mistyped_or_unknown_key_is_401(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_mistyped_or_unknown_key_is_401(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         assert (await client("GET", "/v1/events", key=key)).status == 200
         forged = make_key(key[4:20], b"x" * 32)  # its check is right, its secret is not
@@ -77,8 +76,8 @@ async def test_a_mistyped_or_unknown_key_is_401(tmp_path: Path) -> None:
             check_problem(await client("GET", "/v1/events", key=wrong), 401, "unauthenticated")
 
 
-async def test_a_key_without_the_scope_is_403(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_key_without_the_scope_is_403(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         others = {route.scope for route in WITH_KEY}
         none = await make_api_key(client, "one")
         for number, route in enumerate(WITH_KEY):
@@ -87,8 +86,8 @@ async def test_a_key_without_the_scope_is_403(tmp_path: Path) -> None:
             check_problem(await client(route.method, path_of(route), key=rest), 403, "forbidden")
 
 
-async def test_admin_routes_are_closed_to_the_keys_of_projects(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_admin_routes_are_closed_to_the_keys_of_projects(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         for route in CLOSED:
             if route.admin_only:
@@ -103,8 +102,8 @@ REQUIRED = {
 REQUIRED_BY: dict[str, dict[str, object]] = {f"/sdk/v1/runs/{SOME_ID}/wait-for-event": {"events": None}}
 
 
-async def test_another_project_is_404_wherever_it_is_named(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_another_project_is_404_wherever_it_is_named(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         one = await make_api_key(client, "one", "*")
         await make_api_key(client, "two", "*", number=2)
         for route in CLOSED:
@@ -133,8 +132,8 @@ def fields_of(message: type) -> tuple[str, ...]:
     "raw",
     [b"{", b"[]", b"1", b"null", b'{"project_id":1}', b"\xff", b'{"a":"\\u0000"}', b'{"x":' + b"[" * 2000],
 )
-async def test_a_bad_body_is_400(tmp_path: Path, raw: bytes) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_bad_body_is_400(config: Config, raw: bytes) -> None:
+    async with opened(config) as client:
         for route in WITH_BODY:
             if route.secret_path or (route.pattern.startswith("/v1/api-keys/") and b"project_id" in raw):
                 continue
@@ -145,31 +144,31 @@ async def test_a_bad_body_is_400(tmp_path: Path, raw: bytes) -> None:
             check_problem(answer, 400, "invalid_request")
 
 
-async def test_an_oversized_body_is_413_everywhere(tmp_path: Path) -> None:
-    async with opened(tmp_path, body_limit_bytes=1000, batch_limit_bytes=4000) as client:
+async def test_an_oversized_body_is_413_everywhere(config: Config) -> None:
+    async with opened(config, body_limit_bytes=1000, batch_limit_bytes=4000) as client:
         for route in ROUTES:
             answer = await client(route.method, path_of(route), raw=b" " * 4001)
             check_problem(answer, 413, "payload_too_large")
 
 
-async def test_a_content_encoding_is_415(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_content_encoding_is_415(config: Config) -> None:
+    async with opened(config) as client:
         for route in WITH_BODY:
             key = token_for(client, route, "default")
             answer = await client(route.method, path_of(route), {}, key=key, content_encoding="gzip")
             check_problem(answer, 415, "unsupported_media_type")
 
 
-async def test_a_wrong_method_is_405_and_says_which_are_right(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wrong_method_is_405_and_says_which_are_right(config: Config) -> None:
+    async with opened(config) as client:
         for route in ROUTES:
             answer = await client("PUT", path_of(route))
             check_problem(answer, 405, "method_not_allowed")
             assert route.method in answer.headers["allow"].split(", ")
 
 
-async def test_the_run_plane_takes_nothing_but_a_token_of_that_very_run(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:  # in dev, where all else needs no key
+async def test_the_run_plane_takes_nothing_but_a_token_of_that_very_run(config: Config) -> None:
+    async with opened(config) as client:  # in dev, where all else needs no key
         key = await make_api_key(client, "one", "*")
         admin = await make_api_key(client, None, "*", number=2)
         keyring = client.api.settings.keyring
@@ -189,8 +188,8 @@ async def test_the_run_plane_takes_nothing_but_a_token_of_that_very_run(tmp_path
             check_problem(host, 401, "unauthenticated")
 
 
-async def test_a_run_token_opens_nothing_but_the_run_plane(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_run_token_opens_nothing_but_the_run_plane(config: Config) -> None:
+    async with opened(config) as client:
         token = client.api.settings.keyring.run_token("default", SOME_ID, 1)
         for route in WITH_KEY:
             check_problem(await client(route.method, path_of(route), {}, key=token), 401, "unauthenticated")
@@ -198,8 +197,8 @@ async def test_a_run_token_opens_nothing_but_the_run_plane(tmp_path: Path) -> No
             check_problem(in_url, 401, "unauthenticated")
 
 
-async def test_a_run_that_is_gone_is_404_for_its_token(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_run_that_is_gone_is_404_for_its_token(config: Config) -> None:
+    async with opened(config) as client:
         for route in RUN_PLANE:
             path = path_of(route)
             body = REQUIRED | REQUIRED_BY.get(path, {}) if route.request else None
@@ -207,8 +206,8 @@ async def test_a_run_that_is_gone_is_404_for_its_token(tmp_path: Path) -> None:
             check_problem(answer, 404, "not_found")
 
 
-async def test_no_path_and_no_key_opens_a_door(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_no_path_and_no_key_opens_a_door(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         for path in (
             "/v1/events/livez",
             "/v1/events/docs",

@@ -4,11 +4,11 @@ any order, and what the checkpoint then says. The plain cases are in `test_run_w
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.testing import ManualClock
 from tests.api.harness import Client, opened
 from tests.api.push_kit import Asked, Life, handled, in_turn, serving
@@ -37,8 +37,8 @@ async def send(client: Client, key: str) -> int:
     return (await client("POST", f"/v1/events/{key}/send", {"payload": key})).status
 
 
-async def test_one_of_several_that_times_out_leaves_the_others_to_come(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_one_of_several_that_times_out_leaves_the_others_to_come(config: Config) -> None:
+    async with serving(config) as client:
         run = await waiting(client, {"a": 5, "b": 60, "c": 60})
         await client.pass_time(10)
         assert await client.status(run.id) == "waiting"
@@ -50,9 +50,9 @@ async def test_one_of_several_that_times_out_leaves_the_others_to_come(tmp_path:
 
 @pytest.mark.parametrize(("on", "status"), [("end", "timed_out"), ("resume", "queued")])
 async def test_of_a_count_so_many_may_time_out_as_are_not_needed(
-    tmp_path: Path, on: str, status: str
+    config: Config, on: str, status: str
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         times = {"a": 5, "b": 15, "c": 60, "d": 60}
         run = await waiting(client, times, mode="count", count=3, on_timeout=on)
         await send(client, "c")
@@ -76,9 +76,9 @@ async def test_of_a_count_so_many_may_time_out_as_are_not_needed(
     ],
 )  # fmt: skip
 async def test_what_made_it_impossible_decides_how_it_goes_on(
-    tmp_path: Path, on_timeout: str, on_cancel: str, last: str, status: str
+    config: Config, on_timeout: str, on_cancel: str, last: str, status: str
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         run = await waiting(client, {"a": 20, "b": 3_600}, on_timeout=on_timeout, on_cancel=on_cancel)
         if last == "cancel":
             await client.pass_time(25)
@@ -93,7 +93,7 @@ async def test_what_made_it_impossible_decides_how_it_goes_on(
 
 
 async def test_a_handler_that_is_called_again_is_told_which_wait_ended_also_by_its_time(
-    tmp_path: Path,
+    config: Config,
 ) -> None:
     async def first(asked: Asked) -> bytes:
         events = [{"event_key": "a", "timeout_secs": 5}, {"event_key": "b"}]
@@ -106,16 +106,16 @@ async def test_a_handler_that_is_called_again_is_told_which_wait_ended_also_by_i
         assert asked.headers["x-resume-trigger"] == event["id"]
         return answer(b'"went on"')
 
-    async with serving(tmp_path) as client, handled(client, in_turn(first, second)):
+    async with serving(config) as client, handled(client, in_turn(first, second)):
         run_id = (await start(client))["id"]
         await client.becomes(run_id, "waiting")
         await client.pass_time(10)
         assert (await client.becomes(run_id, "completed"))["result"] == "went on"
 
 
-async def test_all_that_are_over_at_once_are_timed_out_in_the_order_of_their_times(tmp_path: Path) -> None:
+async def test_all_that_are_over_at_once_are_timed_out_in_the_order_of_their_times(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:  # without an engine: nobody noticed
+    async with opened(config, clock) as client:  # without an engine: nobody noticed
         await waiting(client, {"c": 30, "a": 10, "b": 20}, mode="count", count=2, on_timeout="resume")
         clock.advance(secs=40)
         assert await send(client, "a") == 409
@@ -128,10 +128,10 @@ async def test_all_that_are_over_at_once_are_timed_out_in_the_order_of_their_tim
     ("mode", "taken"), [({}, 1), ({"mode": "count", "count": 20}, 20), ({"mode": "all"}, 50)]
 )
 async def test_fifty_events_in_one_batch_in_any_order(
-    tmp_path: Path, seed: int, mode: dict[str, Any], taken: int
+    config: Config, seed: int, mode: dict[str, Any], taken: int
 ) -> None:
     keys = [f"k{number:02}" for number in range(50)]
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         run = await waiting(client, dict.fromkeys(keys, 60), **mode)
         random.Random(seed).shuffle(keys)
         items = [{"event_key": key, "payload": key} for key in keys]
@@ -143,8 +143,8 @@ async def test_fifty_events_in_one_batch_in_any_order(
         assert (await client.kinds(run.id)).count("resumed") == 1
 
 
-async def test_a_key_twice_in_a_batch_counts_once(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_key_twice_in_a_batch_counts_once(config: Config) -> None:
+    async with serving(config) as client:
         run = await waiting(client, {"a": 60, "b": 60}, mode="all")
         items = [{"event_key": "a", "payload": 1}] * 3
         results = (await client("POST", "/v1/events/batch", {"events": items})).json["results"]
@@ -152,11 +152,11 @@ async def test_a_key_twice_in_a_batch_counts_once(tmp_path: Path) -> None:
         assert await client.status(run.id) == "waiting"
 
 
-async def test_events_that_were_held_for_some_of_several_count_at_once(tmp_path: Path) -> None:
+async def test_events_that_were_held_for_some_of_several_count_at_once(config: Config) -> None:
     async def held(client: Life) -> list[str]:
         return [each["event_key"] for each in (await client("GET", "/v1/held-events")).json["data"]]
 
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         for key in ("b", "c"):
             await client("POST", f"/v1/events/{key}/send", {"payload": key, "hold_secs": 600})
         run = await waiting(client, {"a": 60, "b": 60, "c": 60}, mode="all")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from narrows import listener
+from narrows.config import Config
 from tests.api.harness import Answer, Server, read_answer
 
 LOCAL = b"host: localhost\r\n"
@@ -17,7 +18,7 @@ LOCAL = b"host: localhost\r\n"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("data")) as running:
+    with Server(Config(data=tmp_path_factory.mktemp("data"))) as running:
         yield running
 
 

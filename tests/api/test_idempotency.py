@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
+from narrows.config import Config
 from tests.api.harness import make_api_key, opened
 
 
-async def test_a_repeat_gets_the_first_answer_and_changes_nothing(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_repeat_gets_the_first_answer_and_changes_nothing(config: Config) -> None:
+    async with opened(config) as client:
         wait = {"event_key": "k"}
         first = await client("POST", "/v1/events", wait, idempotency_key="a")
         again = await client("POST", "/v1/events", wait, idempotency_key="a")
@@ -22,8 +22,8 @@ async def test_a_repeat_gets_the_first_answer_and_changes_nothing(tmp_path: Path
         assert (await client("GET", "/v1/events/stats")).json["total_count"] == 1
 
 
-async def test_another_body_or_two_keys_or_a_bad_key_is_refused(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_another_body_or_two_keys_or_a_bad_key_is_refused(config: Config) -> None:
+    async with opened(config) as client:
         await client("POST", "/v1/events", {"event_key": "k"}, idempotency_key="a")
         other = await client("POST", "/v1/events", {"event_key": "k2"}, idempotency_key="a")
         assert other.status == 409
@@ -34,16 +34,16 @@ async def test_another_body_or_two_keys_or_a_bad_key_is_refused(tmp_path: Path) 
             assert answer.status == 400, bad
 
 
-async def test_refusals_are_not_kept(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_refusals_are_not_kept(config: Config) -> None:
+    async with opened(config) as client:
         early = await client("POST", "/v1/events/k/send", {"payload": 1}, idempotency_key="a")
         assert early.status == 404
         await client("POST", "/v1/events", {"event_key": "k"})
         assert (await client("POST", "/v1/events/k/send", {"payload": 1}, idempotency_key="a")).status == 200
 
 
-async def test_the_scope_is_credential_method_and_raw_path(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_the_scope_is_credential_method_and_raw_path(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         key = await make_api_key(client, "one", "*")
         other = await make_api_key(client, "one", "*", number=2)
         for event_key in ("k1", "k2"):
@@ -56,8 +56,8 @@ async def test_the_scope_is_credential_method_and_raw_path(tmp_path: Path) -> No
             assert "idempotency-replayed" not in answer.headers
 
 
-async def test_a_secret_is_never_given_twice(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_secret_is_never_given_twice(config: Config) -> None:
+    async with opened(config) as client:
         wait = {"event_key": "k", "callback_url": True}
         first = await client("POST", "/v1/events", wait, idempotency_key="a")
         trigger_id = first.json["id"]
@@ -74,8 +74,8 @@ async def test_a_secret_is_never_given_twice(tmp_path: Path) -> None:
             assert first.json["callback_url"][-43:].encode() not in again.body
 
 
-async def test_held_batch_and_prefix_sends_are_replayed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_held_batch_and_prefix_sends_are_replayed(config: Config) -> None:
+    async with opened(config) as client:
         for event_key in ("p:1", "p:2", "q"):
             await client("POST", "/v1/events", {"event_key": event_key})
         batch = {"events": [{"event_key": "q", "payload": 1}, {"event_key": ""}, {"event_key": "no"}]}
@@ -93,8 +93,8 @@ async def test_held_batch_and_prefix_sends_are_replayed(tmp_path: Path) -> None:
         assert len((await client("GET", "/v1/held-events")).json["data"]) == 1
 
 
-async def test_one_still_in_flight_is_409_with_retry_after(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_one_still_in_flight_is_409_with_retry_after(config: Config) -> None:
+    async with opened(config) as client:
         wait = {"event_key": "k"}
         both = await asyncio.gather(
             client("POST", "/v1/events", wait, idempotency_key="a"),
@@ -105,8 +105,8 @@ async def test_one_still_in_flight_is_409_with_retry_after(tmp_path: Path) -> No
         assert late.headers["retry-after"] == "1"
 
 
-async def test_a_purge_and_dry_runs_are_replayed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_purge_and_dry_runs_are_replayed(config: Config) -> None:
+    async with opened(config) as client:
         await client("POST", "/v1/events", {"event_key": "p:1"})
         asked: list[tuple[str, dict[str, Any], str]] = [
             ("/v1/events/purge", {"older_than_days": 1}, "a"),
@@ -123,9 +123,9 @@ async def test_a_purge_and_dry_runs_are_replayed(tmp_path: Path) -> None:
             assert again.headers["idempotency-replayed"] == "true"
 
 
-async def test_at_a_callback_url_the_address_counts_and_no_key(tmp_path: Path) -> None:
+async def test_at_a_callback_url_the_address_counts_and_no_key(config: Config) -> None:
     """As the reference says there: a repeat with an equal body changes nothing, whatever its key."""
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         paths = []
         for event_key in ("k1", "k2"):
             wait = {"event_key": event_key, "callback_url": True}

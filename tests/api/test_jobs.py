@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.keyring import signing_secrets
 from narrows.operations.reads import GetJob
 from tests.api.harness import Client, make_api_key, opened
@@ -17,8 +17,8 @@ from tests.api.run_kit import claim, dispatched, make_job, start, stored_in
 URL = "https://shop.example.com/narrows"
 
 
-async def test_a_job_is_made_listed_and_found_by_slug_and_id(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_job_is_made_listed_and_found_by_slug_and_id(config: Config) -> None:
+    async with opened(config) as client:
         made = await make_job(
             client, "ship-order", name="Ship", description="a\nb", tags={"team": "x"}, max_concurrency=2
         )
@@ -36,8 +36,8 @@ async def test_a_job_is_made_listed_and_found_by_slug_and_id(tmp_path: Path) -> 
         assert (rest["data"], rest["has_more"]) == ([shown], False)
 
 
-async def test_a_slug_is_taken_once_and_free_again_after_a_deletion(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_slug_is_taken_once_and_free_again_after_a_deletion(config: Config) -> None:
+    async with opened(config) as client:
         first = await make_job(client)
         assert (await client("POST", "/v1/jobs", {"slug": "job"})).status == 409
         assert (await client("DELETE", "/v1/jobs/job")).json["id"] == first["id"]
@@ -60,9 +60,9 @@ async def test_a_slug_is_taken_once_and_free_again_after_a_deletion(tmp_path: Pa
     ],
 )  # fmt: skip
 async def test_a_field_that_cannot_be_is_refused_in_making_and_in_changing(
-    tmp_path: Path, field: str, value: Any
+    config: Config, field: str, value: Any
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         made = await client("POST", "/v1/jobs", {"slug": "new", field: value})
         await make_job(client)
         changed = await client("PATCH", "/v1/jobs/job", {field: value})
@@ -72,8 +72,8 @@ async def test_a_field_that_cannot_be_is_refused_in_making_and_in_changing(
         assert len((await client("GET", "/v1/jobs")).json["data"]) == 1
 
 
-async def test_a_change_leaves_out_what_stays_and_null_takes_away(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_change_leaves_out_what_stays_and_null_takes_away(config: Config) -> None:
+    async with opened(config) as client:
         before = await make_job(
             client, name="n", description="d", endpoint_url=URL, max_concurrency=5, tags={"a": "b"}
         )
@@ -95,8 +95,8 @@ async def test_a_change_leaves_out_what_stays_and_null_takes_away(tmp_path: Path
         assert (await client("PATCH", "/v1/jobs/job", {})).status == 404
 
 
-async def test_runs_keep_the_limits_that_they_were_made_with(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_runs_keep_the_limits_that_they_were_made_with(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client, timeout_secs=10, max_attempts=2)
         run = await start(client)
         await client("PATCH", "/v1/jobs/job", {"timeout_secs": 99, "max_attempts": 9})
@@ -105,8 +105,8 @@ async def test_runs_keep_the_limits_that_they_were_made_with(tmp_path: Path) -> 
         assert (await start(client))["timeout_secs"] == 99
 
 
-async def test_a_job_with_live_runs_is_deleted_only_together_with_them(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_job_with_live_runs_is_deleted_only_together_with_them(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         run = await start(client)
         refused = await client("DELETE", "/v1/jobs/job")
@@ -119,8 +119,8 @@ async def test_a_job_with_live_runs_is_deleted_only_together_with_them(tmp_path:
         assert (await client("GET", f"/v1/runs/{run['id']}")).status == 200
 
 
-async def test_a_job_whose_runs_have_ended_is_deleted(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_job_whose_runs_have_ended_is_deleted(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await run("complete", {})
         assert (await client("DELETE", "/v1/jobs/job")).status == 200
@@ -137,34 +137,34 @@ async def _secrets(client: Client) -> list[str]:
 
 
 async def test_a_secret_is_given_once_and_kept_encrypted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         secret = (await make_job(client))["signing_secret"]
         assert await _secrets(client) == [secret]
         for answer in (await client("GET", "/v1/jobs/job"), await client("GET", "/v1/jobs")):
             assert b"whsec_" not in answer.body
         await client("GET", f"/v1/jobs/{secret}")
-        assert secret.removeprefix("whsec_").encode() not in stored_in(tmp_path)
+        assert secret.removeprefix("whsec_").encode() not in stored_in(config)
         assert secret.removeprefix("whsec_") not in caplog.text
 
 
 @pytest.mark.parametrize("before", ["/", "/h/", "/v1/jobs/", "/v1/runs/", "/v1/events/", "/v1/triggers/"])
 async def test_a_signing_secret_in_a_path_is_not_logged_slashes_and_all(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, before: str
+    config: Config, caplog: pytest.LogCaptureFixture, before: str
 ) -> None:
     caplog.set_level(logging.DEBUG)
     pieces = ["abcdefghijk", "ABCDEFGHIJK", "0123456789+b", "zyxwvutsrq="]
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         for secret in ("whsec_" + "/".join(pieces), "whsec%5F" + "%2F".join(pieces)):
             await client("GET", f"{before}{secret}")
             await client("POST", f"{before}{secret}/send", {})
     assert not [piece for piece in pieces if piece in caplog.text]
 
 
-async def test_rotation_gives_a_new_secret_and_the_old_one_overlaps(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_rotation_gives_a_new_secret_and_the_old_one_overlaps(config: Config) -> None:
+    async with opened(config) as client:
         first = (await make_job(client))["signing_secret"]
         rotated = (await client("POST", "/v1/jobs/job/rotate-secret", {"overlap_secs": 60})).json
         assert await _secrets(client) == [rotated["signing_secret"], first]
@@ -179,8 +179,8 @@ async def test_rotation_gives_a_new_secret_and_the_old_one_overlaps(tmp_path: Pa
         assert (await client("POST", "/v1/jobs/none/rotate-secret")).status == 404
 
 
-async def test_a_repeat_of_a_reply_with_a_secret_is_409_and_names_the_job(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_repeat_of_a_reply_with_a_secret_is_409_and_names_the_job(config: Config) -> None:
+    async with opened(config) as client:
         made = await client("POST", "/v1/jobs", {"slug": "job"}, idempotency_key="a")
         rotated = await client("POST", "/v1/jobs/job/rotate-secret", {}, idempotency_key="a")
         assert (made.status, rotated.status) == (201, 200)
@@ -193,8 +193,8 @@ async def test_a_repeat_of_a_reply_with_a_secret_is_409_and_names_the_job(tmp_pa
 # ---- starting runs -------------------------------------------------------------------------------
 
 
-async def test_a_run_is_started_by_slug_or_id_with_its_payload_to_the_letter(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_run_is_started_by_slug_or_id_with_its_payload_to_the_letter(config: Config) -> None:
+    async with opened(config) as client:
         job = await make_job(client)
         raw = b'{"payload": {"n": 1.50e2, "z": 1, "a": 12345678901234567890123}, "priority": 7, "tags": {"k": "v"}}'
         answer = await client("POST", f"/v1/jobs/{job['id']}/trigger", raw=raw)
@@ -225,16 +225,16 @@ async def test_a_run_is_started_by_slug_or_id_with_its_payload_to_the_letter(tmp
         b'{"scheduled_at": "2026-11-23T20:40:44"}', b'{"scheduled_at": "9999-12-31T23:59:59Z"}',
     ],
 )  # fmt: skip
-async def test_what_cannot_start_a_run_is_400_and_starts_none(tmp_path: Path, body: bytes) -> None:
-    async with opened(tmp_path) as client:
+async def test_what_cannot_start_a_run_is_400_and_starts_none(config: Config, body: bytes) -> None:
+    async with opened(config) as client:
         await make_job(client)
         answer = await client("POST", "/v1/jobs/job/trigger", raw=body)
         assert (answer.status, answer.json["code"]) == (400, "invalid_request")
         assert (await client("GET", "/v1/runs")).json["data"] == []
 
 
-async def test_a_time_to_come_delays_and_one_that_has_passed_is_now(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_time_to_come_delays_and_one_that_has_passed_is_now(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         later = (datetime.now(UTC) + timedelta(hours=1)).replace(microsecond=0)
         delayed = await start(client, scheduled_at=later.isoformat())
@@ -246,8 +246,8 @@ async def test_a_time_to_come_delays_and_one_that_has_passed_is_now(tmp_path: Pa
 
 
 @pytest.mark.parametrize("payload", [1, "x" * 5_000])
-async def test_one_idempotency_key_starts_one_run_and_repeats_its_reply(tmp_path: Path, payload: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_one_idempotency_key_starts_one_run_and_repeats_its_reply(config: Config, payload: Any) -> None:
+    async with opened(config) as client:
         await make_job(client)
         path, body = "/v1/jobs/job/trigger", {"payload": payload}
         first = await client("POST", path, body, idempotency_key="a")
@@ -263,8 +263,8 @@ async def test_one_idempotency_key_starts_one_run_and_repeats_its_reply(tmp_path
 # ---- who may -------------------------------------------------------------------------------------
 
 
-async def test_jobs_of_another_project_are_not_there(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_jobs_of_another_project_are_not_there(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         mine, other = [await make_api_key(client, name, "*", number=n) for n, name in enumerate("ab", 1)]
         job = (await client("POST", "/v1/jobs", {"slug": "job"}, key=mine)).json
         for named in ("job", job["id"]):
@@ -277,8 +277,8 @@ async def test_jobs_of_another_project_are_not_there(tmp_path: Path) -> None:
         assert (await client("POST", "/v1/jobs", {"slug": "job"}, key=other)).status == 201
 
 
-async def test_who_may_only_trigger_may_neither_read_nor_write(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_who_may_only_trigger_may_neither_read_nor_write(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         admin = await make_api_key(client, "a", "jobs:write")
         trigger = await make_api_key(client, "a", "jobs:trigger", number=2)
         assert (await client("POST", "/v1/jobs", {"slug": "job"}, key=admin)).status == 201

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.testing import ManualClock
 from tests.api.harness import Server, opened
 from tests.api.push_kit import Life, serving
-from tests.api.run_kit import Dispatch, claim, make_job, start
+from tests.api.run_kit import ALONE, Dispatch, claim, make_job, start
 
 LEASE_SECS = 60
 #: Whatever a worker may still say of a run that is no longer his.
@@ -32,8 +32,8 @@ async def claimed(client: Life) -> Dispatch:
     return run
 
 
-async def test_the_run_of_a_killed_worker_goes_to_the_next_with_what_it_kept(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_the_run_of_a_killed_worker_goes_to_the_next_with_what_it_kept(config: Config) -> None:
+    async with serving(config) as client:
         await make_job(client)
         run_id = (await start(client, payload="P"))["id"]
         killed = await claimed(client)
@@ -53,9 +53,9 @@ async def test_the_run_of_a_killed_worker_goes_to_the_next_with_what_it_kept(tmp
 
 @pytest.mark.parametrize("taken_by_another", [True, False])
 async def test_who_stood_still_for_longer_than_his_lease_answers_in_vain_also_twice(
-    tmp_path: Path, taken_by_another: bool
+    config: Config, taken_by_another: bool
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         await make_job(client)
         await start(client)
         late = await claimed(client)
@@ -77,9 +77,9 @@ async def test_who_stood_still_for_longer_than_his_lease_answers_in_vain_also_tw
         assert (await client("GET", "/v1/events")).json["data"] == []
 
 
-async def test_an_answer_after_the_lease_counts_as_long_as_nobody_noticed(tmp_path: Path) -> None:
+async def test_an_answer_after_the_lease_counts_as_long_as_nobody_noticed(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:  # without an engine: the role is late
+    async with opened(config, clock) as client:  # without an engine: the role is late
         await make_job(client)
         await start(client)
         (late,) = await claim(client)
@@ -89,8 +89,8 @@ async def test_an_answer_after_the_lease_counts_as_long_as_nobody_noticed(tmp_pa
         assert (await late("complete", {"result": 1})).json == {"status": "completed"}
 
 
-async def test_heartbeats_keep_the_run_up_to_the_time_of_the_dispatch(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_heartbeats_keep_the_run_up_to_the_time_of_the_dispatch(config: Config) -> None:
+    async with serving(config) as client:
         await make_job(client, timeout_secs=200)
         await start(client)
         busy = await claimed(client)
@@ -104,8 +104,8 @@ async def test_heartbeats_keep_the_run_up_to_the_time_of_the_dispatch(tmp_path: 
         assert (await busy("heartbeat")).status == 409
 
 
-async def test_a_run_that_every_worker_loses_lies_in_the_dead_letter(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_run_that_every_worker_loses_lies_in_the_dead_letter(config: Config) -> None:
+    async with serving(config) as client:
         await make_job(client, max_attempts=2)
         run_id = (await start(client))["id"]
         for attempt in (1, 2):
@@ -115,8 +115,8 @@ async def test_a_run_that_every_worker_loses_lies_in_the_dead_letter(tmp_path: P
         assert "lease was lost" in (await client("GET", f"/v1/runs/{run_id}")).json["error"]
 
 
-async def test_one_given_back_is_no_attempt_and_neither_is_a_resume(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_one_given_back_is_no_attempt_and_neither_is_a_resume(config: Config) -> None:
+    async with serving(config) as client:
         await make_job(client, max_attempts=2)
         await start(client)
         for _ in range(3):
@@ -131,14 +131,15 @@ async def test_one_given_back_is_no_attempt_and_neither_is_a_resume(tmp_path: Pa
         assert (await claimed(client)).run["attempt"] == 1, "failures count anew after a wait"
 
 
-async def test_a_worker_keeps_his_run_over_a_restart_of_the_server(tmp_path: Path) -> None:
+@ALONE
+async def test_a_worker_keeps_his_run_over_a_restart_of_the_server(config: Config) -> None:
     clock = ManualClock()
-    async with serving(tmp_path, clock) as client:
+    async with serving(config, clock) as client:
         await make_job(client)
         await start(client)
         before = await claimed(client)
     clock.advance(secs=LEASE_SECS - 1)  # he cannot reach anybody to renew it
-    async with serving(tmp_path, clock) as client:
+    async with serving(config, clock) as client:
         await client.pass_time(LEASE_SECS - 5)
         assert await client.status(before.id) == "executing"
         after = Dispatch(client, before.claimed)
@@ -148,13 +149,13 @@ async def test_a_worker_keeps_his_run_over_a_restart_of_the_server(tmp_path: Pat
 
 @pytest.mark.parametrize("reads", [0, 1])
 def test_a_complete_whose_connection_broke_is_repeated_and_answered_as_the_first_time(
-    tmp_path: Path, reads: int
+    config: Config, reads: int
 ) -> None:
     def ask(path: str, body: Any, token: str | None = None) -> Any:
         bearer = f"\nauthorization: Bearer {token}" if token else ""
         return server.ask(f"POST {path} HTTP/1.1{bearer}", json.dumps(body).encode()).json
 
-    with Server(tmp_path) as server:
+    with Server(config) as server:
         ask("/v1/jobs", {"slug": "job"})
         run_id = ask("/v1/jobs/job/trigger", {})["id"]
         (found,) = ask("/v1/workers/claim", {"jobs": ["job"]})["runs"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from narrows.api.commits import commits_of
 from narrows.api.metrics import METRICS, render
+from narrows.config import Config
 from narrows.engine.loop import Engine
 from narrows.engine.roles import all_roles
 from tests.api.harness import opened
@@ -29,8 +29,8 @@ def _names(text: bytes) -> Iterator[str]:
             yield line.split()[2]
 
 
-async def test_every_metric_is_there_and_counts(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_every_metric_is_there_and_counts(config: Config) -> None:
+    async with opened(config) as client:
         api = client.api
         commits_of(api.service)
         await client("POST", "/v1/events", {"event_key": "order:1"})
@@ -59,8 +59,8 @@ async def test_every_metric_is_there_and_counts(tmp_path: Path) -> None:
         assert values["narrows_role_errors_total", (("role", "expire"),)] == 0
 
 
-async def test_buckets_are_cumulative(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_buckets_are_cumulative(config: Config) -> None:
+    async with opened(config) as client:
         for number in range(5):
             await client("POST", "/v1/events", {"event_key": f"order:{number}"})
         values = _values(await render(client.api.service, client.api.stats, 0))
@@ -74,8 +74,8 @@ async def test_buckets_are_cumulative(tmp_path: Path) -> None:
         assert buckets[-1] == values["narrows_http_request_seconds_count", route] == 5
 
 
-async def test_the_route_answers(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_route_answers(config: Config) -> None:
+    async with opened(config) as client:
         answer = await client("GET", "/metrics")
         assert answer.status == 200
         assert answer.headers["content-type"].startswith("text/plain")

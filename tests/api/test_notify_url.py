@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.core.deliveries import Outcome
 from narrows.keyring import Keyring, signing_secrets
 from narrows.operations.access import CreateProject
@@ -16,6 +16,7 @@ from narrows.operations.base import HOST
 from narrows.operations.deliveries import ClaimDeliveries, FinishDeliveries
 from narrows.operations.reads import GetProject
 from tests.api.harness import Client, make_api_key, opened
+from tests.api.run_kit import stored_in
 
 URL = "https://hooks.example.com/narrows"
 
@@ -30,18 +31,14 @@ async def end_all(client: Client, outcome: Outcome) -> None:
     await service.perform(FinishDeliveries(ended=ended, entropy=1))
 
 
-def stored_in(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.rglob("*.db*"))
-
-
 async def secrets_of(client: Client, project_id: str) -> list[str]:
     service = client.api.service
     project = await service.read(GetProject(project_id=project_id))
     return signing_secrets(client.api.settings.keyring, project.signing_secrets, service.clock.now())
 
 
-async def test_a_wait_shows_its_address_and_how_it_stands(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wait_shows_its_address_and_how_it_stands(config: Config) -> None:
+    async with opened(config) as client:
         made = await client("POST", "/v1/events", {"event_key": "k", "notify_url": URL})
         assert (made.status, made.json["notify_url"], made.json["notify_status"]) == (201, URL, "pending")
         await end_all(client, Outcome(200))
@@ -60,15 +57,15 @@ async def test_a_wait_shows_its_address_and_how_it_stands(tmp_path: Path) -> Non
         "http://10.0.0.8/", "http://0x7f000001/", "https://example.com/\n", "https://" + "a" * 3_000 + ".example.com",
     ],
 )  # fmt: skip
-async def test_an_address_that_is_never_called_is_400(tmp_path: Path, url: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_address_that_is_never_called_is_400(config: Config, url: str) -> None:
+    async with opened(config) as client:
         answer = await client("POST", "/v1/events", {"event_key": "k", "notify_url": url})
         assert (answer.status, answer.json["code"]) == (400, "invalid_request")
         assert (await client("GET", "/v1/events/stats")).json["total_count"] == 0
 
 
-async def test_deliveries_are_listed_and_filtered(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_deliveries_are_listed_and_filtered(config: Config) -> None:
+    async with opened(config) as client:
         first = (await client("POST", "/v1/events", {"event_key": "a", "notify_url": URL})).json
         await end_all(client, Outcome(410, "The target answered 410 Gone."))
         await client("POST", "/v1/events", {"event_key": "b", "notify_url": URL})
@@ -94,8 +91,8 @@ async def test_deliveries_are_listed_and_filtered(tmp_path: Path) -> None:
             assert (await client("GET", f"/v1/deliveries?{query}")).status == 400
 
 
-async def test_a_retry_is_due_at_once_under_the_same_id(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_retry_is_due_at_once_under_the_same_id(config: Config) -> None:
+    async with opened(config) as client:
         await client("POST", "/v1/events", {"event_key": "k", "notify_url": URL})
         await end_all(client, Outcome(410))
         (failed,) = (await client("GET", "/v1/deliveries")).json["data"]
@@ -115,8 +112,8 @@ async def test_a_retry_is_due_at_once_under_the_same_id(tmp_path: Path) -> None:
         assert (await client("POST", path, {})).status == 409
 
 
-async def test_deliveries_of_another_project_are_404(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_deliveries_of_another_project_are_404(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         host = Client(client.api, as_host=True)
         for project in ("one", "two"):
             assert (await host("POST", "/v1/projects", {"id": project})).status == 201
@@ -133,8 +130,8 @@ async def test_deliveries_of_another_project_are_404(tmp_path: Path) -> None:
         assert seen["data"] == []
 
 
-async def test_a_project_gets_its_secret_once_and_keeps_it_encrypted(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_project_gets_its_secret_once_and_keeps_it_encrypted(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         host = Client(client.api, as_host=True)
         made = await host("POST", "/v1/projects", {"id": "p"}, idempotency_key="once")
         secret = made.json["signing_secret"]
@@ -145,13 +142,13 @@ async def test_a_project_gets_its_secret_once_and_keeps_it_encrypted(tmp_path: P
         assert "made p" in repeat.json["error"]
         (listed,) = (await host("GET", "/v1/projects")).json["data"]
         assert "signing_secret" not in listed
-        stored = stored_in(tmp_path)
+        stored = stored_in(config)
         assert b"whsec_" not in stored
         assert secret.removeprefix("whsec_").encode() not in stored
 
 
-async def test_rotation_gives_a_new_secret_and_lets_the_old_one_sign_on(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_rotation_gives_a_new_secret_and_lets_the_old_one_sign_on(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         host = Client(client.api, as_host=True)
         old = (await host("POST", "/v1/projects", {"id": "p"})).json["signing_secret"]
         key = await make_api_key(client, "p", "keys:manage")
@@ -176,8 +173,8 @@ async def test_rotation_gives_a_new_secret_and_lets_the_old_one_sign_on(tmp_path
         assert repeat.status == 409
 
 
-async def test_a_project_without_a_secret_is_told_to_make_one(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_project_without_a_secret_is_told_to_make_one(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         await client.api.service.perform(CreateProject(actor=HOST, id="old", entropy=1))
         key = await make_api_key(client, "old", "*")
         wait = {"event_key": "k", "notify_url": URL}
@@ -188,21 +185,21 @@ async def test_a_project_without_a_secret_is_told_to_make_one(tmp_path: Path) ->
         assert (await client("POST", "/v1/events", wait, key=key)).status == 201
 
 
-async def test_the_project_of_dev_has_a_secret_also_one_of_an_older_version(tmp_path: Path) -> None:
+async def test_the_project_of_dev_has_a_secret_also_one_of_an_older_version(config: Config) -> None:
     keyring = Keyring.of(b"k" * 32)
-    async with opened(tmp_path, keyring=keyring) as client:
+    async with opened(config, keyring=keyring) as client:
         await client.api.service.perform(CreateProject(actor=HOST, id="default", entropy=1))
         assert (await client("POST", "/v1/events", {"event_key": "k", "notify_url": URL})).status == 201
         first = await secrets_of(client, "default")
         assert len(first) == 1
-    async with opened(tmp_path, keyring=keyring) as client:
+    async with opened(config, keyring=keyring) as client:
         assert (await client("POST", "/v1/events", {"event_key": "k2", "notify_url": URL})).status == 201
         assert await secrets_of(client, "default") == first, "a new start changes nothing"
 
 
-async def test_no_secret_is_logged(tmp_path: Path, caplog: Any) -> None:
+async def test_no_secret_is_logged(config: Config, caplog: Any) -> None:
     caplog.set_level(logging.DEBUG)
-    async with opened(tmp_path, dev=False) as client:
+    async with opened(config, dev=False) as client:
         host = Client(client.api, as_host=True)
         made = (await host("POST", "/v1/projects", {"id": "p"})).json["signing_secret"]
         rotated = (await host("POST", "/v1/projects/p/rotate-secret", {})).json["signing_secret"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -13,6 +12,7 @@ from narrows.api.app import ROUTES
 from narrows.api.openapi import build
 from narrows.api.reference.examples import EXAMPLES, WAIT_ID, problem
 from narrows.api.reference.words import ROUTE_NAMES, TAGS
+from narrows.config import Config
 from tests.api.harness import Client, opened
 
 DOCUMENT = json.loads(json.dumps(build(ROUTES)))
@@ -129,8 +129,8 @@ async def _examples(client: Client) -> dict[str, Any]:
     return replies
 
 
-async def test_a_server_answers_as_the_document_says(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_server_answers_as_the_document_says(config: Config) -> None:
+    async with opened(config) as client:
         for name, (status, reply) in (await _examples(client)).items():
             method, path = name.split(" ")
             described = DOCUMENT["paths"][path][method.lower()]["responses"][str(status)]
@@ -141,8 +141,8 @@ async def test_a_server_answers_as_the_document_says(tmp_path: Path) -> None:
         _fits({"$ref": "#/components/schemas/Problem"}, absent.json)
 
 
-async def test_the_route_answers_with_it(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_route_answers_with_it(config: Config) -> None:
+    async with opened(config) as client:
         answer = await client("GET", "/openapi.json")
         assert answer.status == 200
         assert answer.json["openapi"] == "3.1.0"

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
 from narrows.clock import SystemClock
+from narrows.config import Config
 from narrows.engine.in_flight import PATIENCE_US
 from tests.api.push_kit import (
     KEYRING,
@@ -50,9 +50,9 @@ async def its_event(asked: Asked) -> bytes:
 
 
 async def test_a_dispatch_has_the_headers_of_the_contract_and_the_payload_to_the_letter(
-    tmp_path: Path,
+    config: Config,
 ) -> None:
-    async with serving(tmp_path, SystemClock()) as client, handled(client, done) as handler:
+    async with serving(config, SystemClock()) as client, handled(client, done) as handler:
         job = (await client("GET", "/v1/jobs/job")).json
         raw = b'{"payload": {"z": 1.50, "a": [12345678901234567890123]}}'
         run = (await client("POST", "/v1/jobs/job/trigger", raw=raw)).json
@@ -75,8 +75,8 @@ async def test_a_dispatch_has_the_headers_of_the_contract_and_the_payload_to_the
         Webhook(secret).verify(other.body, other.headers, json_parse=False)
 
 
-async def test_the_old_secret_signs_beside_the_new_one_during_its_overlap(tmp_path: Path) -> None:
-    async with serving(tmp_path, SystemClock()) as client:
+async def test_the_old_secret_signs_beside_the_new_one_during_its_overlap(config: Config) -> None:
+    async with serving(config, SystemClock()) as client:
         async with handled(client, done, slug="other"):
             pass
         job = (await client("POST", "/v1/jobs", {"slug": "signed"})).json
@@ -95,9 +95,9 @@ async def test_the_old_secret_signs_beside_the_new_one_during_its_overlap(tmp_pa
 
 
 async def test_an_event_before_the_handlers_2xx_resumes_and_the_2xx_completes_nothing(
-    tmp_path: Path,
+    config: Config,
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         resumed, was_answered = asyncio.Event(), asyncio.Event()
 
         async def first(asked: Asked) -> bytes:
@@ -127,13 +127,13 @@ async def test_an_event_before_the_handlers_2xx_resumes_and_the_2xx_completes_no
 
 @pytest.mark.parametrize("late", [answer(b"{}"), answer(b"no", "500 Oops"), answer(b"no", "404 None"), b""])
 async def test_whatever_a_handler_answers_after_its_wait_was_granted_changes_nothing(
-    tmp_path: Path, late: bytes
+    config: Config, late: bytes
 ) -> None:
     async def first(asked: Asked) -> bytes:
         await waits(asked)
         return late
 
-    async with serving(tmp_path) as client, handled(client, in_turn(first, its_event), max_attempts=1):
+    async with serving(config) as client, handled(client, in_turn(first, its_event), max_attempts=1):
         run_id = (await start(client))["id"]
         await client.until(lambda: client.role.in_flight.results["overtaken"])
         assert await client.status(run_id) == "waiting"
@@ -142,13 +142,13 @@ async def test_whatever_a_handler_answers_after_its_wait_was_granted_changes_not
         assert (run["result"], run["attempt"]) == ("here", 1)
 
 
-async def test_the_time_of_a_dispatch_that_asked_to_wait_ends_nothing(tmp_path: Path) -> None:
+async def test_the_time_of_a_dispatch_that_asked_to_wait_ends_nothing(config: Config) -> None:
     async def first(asked: Asked) -> bytes:
         await asked.plane("wait-for-event", {"event_key": "k", "timeout_secs": 3_600})
         return await hang(asked)
 
     async with (
-        serving(tmp_path) as client,
+        serving(config) as client,
         handled(client, in_turn(first, its_event), timeout_secs=10, max_attempts=1),
     ):
         run_id = (await start(client))["id"]
@@ -160,18 +160,18 @@ async def test_the_time_of_a_dispatch_that_asked_to_wait_ends_nothing(tmp_path: 
         assert (await client.becomes(run_id, "completed"))["result"] == 1
 
 
-async def test_an_event_that_was_held_before_the_wait_calls_the_handler_again_at_once(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, handled(client, in_turn(waits, its_event)):
+async def test_an_event_that_was_held_before_the_wait_calls_the_handler_again_at_once(config: Config) -> None:
+    async with serving(config) as client, handled(client, in_turn(waits, its_event)):
         await client("POST", "/v1/events/k/send", {"payload": ["held"], "hold_secs": 60})
         run_id = (await start(client))["id"]
         assert (await client.becomes(run_id, "completed"))["result"] == ["held"]
         assert (await client("GET", "/v1/held-events")).json["data"] == []
 
 
-async def test_a_wait_asked_twice_by_one_dispatch_is_one_wait_also_when_it_is_over(tmp_path: Path) -> None:
+async def test_a_wait_asked_twice_by_one_dispatch_is_one_wait_also_when_it_is_over(config: Config) -> None:
     answers: list[Any] = []
 
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
 
         async def first(asked: Asked) -> bytes:
             body = {"event_key": "k", "callback_url": True}
@@ -194,14 +194,14 @@ async def test_a_wait_asked_twice_by_one_dispatch_is_one_wait_also_when_it_is_ov
 
 @pytest.mark.parametrize("said", [answer(b'"other"'), answer(b"", "500 Oops"), b""])
 async def test_what_the_handler_said_by_the_run_plane_counts_and_not_its_answer(
-    tmp_path: Path, said: bytes
+    config: Config, said: bytes
 ) -> None:
     async def completes(asked: Asked) -> bytes:
         for _ in range(2):  # the connection broke, so it asks again
             assert (await asked.plane("complete", {"result": "mine"})).json == {"status": "completed"}
         return said
 
-    async with serving(tmp_path) as client, handled(client, completes):
+    async with serving(config) as client, handled(client, completes):
         run_id = (await start(client))["id"]
         await client.until(lambda: client.role.in_flight.results["overtaken"])
         run = (await client("GET", f"/v1/runs/{run_id}")).json
@@ -233,9 +233,9 @@ MANY = b'"' + b"x" * (MIB - 2) + b'"'
     ],
 )
 async def test_what_becomes_of_a_run_follows_from_the_answer(
-    tmp_path: Path, said: bytes, status: str, more: Any
+    config: Config, said: bytes, status: str, more: Any
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         run = await pushed(client, says(said))
         assert run["status"] == status
         if status == "completed":
@@ -249,9 +249,9 @@ async def test_what_becomes_of_a_run_follows_from_the_answer(
 
 @pytest.mark.parametrize("said", [answer(b"", "500 Oops"), answer(b"", "302 There", "Location: /"), b""])
 async def test_attempts_that_are_used_up_lead_to_the_dead_letter_and_a_replay_out_of_it(
-    tmp_path: Path, said: bytes
+    config: Config, said: bytes
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         handles = in_turn(says(said), says(said), says(said), done)
         async with handled(client, handles) as handler:
             run_id = (await start(client))["id"]
@@ -265,8 +265,8 @@ async def test_attempts_that_are_used_up_lead_to_the_dead_letter_and_a_replay_ou
             assert await client.status(run_id) == "dead_letter"
 
 
-async def test_a_redirect_is_never_followed(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, target(silent) as elsewhere:
+async def test_a_redirect_is_never_followed(config: Config) -> None:
+    async with serving(config) as client, target(silent) as elsewhere:
         run = await pushed(client, says(answer(b"", "308 There", f"Location: {elsewhere.url()}")))
         assert run["status"] == "delayed"
         assert elsewhere.connections == 0
@@ -282,10 +282,10 @@ async def test_a_redirect_is_never_followed(tmp_path: Path) -> None:
     ids=["10 GB", "chunks for ever", "no length"],
 )
 async def test_an_answer_without_end_is_given_up_and_tried_again(
-    tmp_path: Path, head: bytes, part: bytes
+    config: Config, head: bytes, part: bytes
 ) -> None:
     async with (
-        serving(tmp_path) as client,
+        serving(config) as client,
         target(saying_for_ever(head, part, 10_000_000_000)) as endless,
     ):
         await make_job(client, endpoint_url=endless.url())
@@ -302,9 +302,9 @@ async def trickle(asked: Asked) -> bytes:
 
 @pytest.mark.parametrize("handle", [hang, trickle])
 async def test_an_endpoint_that_never_ends_loses_its_dispatch_after_its_time(
-    tmp_path: Path, handle: Handle
+    config: Config, handle: Handle
 ) -> None:
-    async with serving(tmp_path) as client, handled(client, handle, timeout_secs=12, max_attempts=2):
+    async with serving(config) as client, handled(client, handle, timeout_secs=12, max_attempts=2):
         run_id = (await start(client))["id"]
         for attempt, status in ((1, "delayed"), (2, "dead_letter")):
             await client.becomes(run_id, "executing", attempt)
@@ -322,8 +322,8 @@ async def test_an_endpoint_that_never_ends_loses_its_dispatch_after_its_time(
 # ---- cancels -------------------------------------------------------------------------------------
 
 
-async def test_canceling_a_run_that_is_being_called_breaks_its_request_off(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, target(silent) as listening:
+async def test_canceling_a_run_that_is_being_called_breaks_its_request_off(config: Config) -> None:
+    async with serving(config) as client, target(silent) as listening:
         await make_job(client, endpoint_url=listening.url())
         run_id = (await start(client))["id"]
         await client.until(lambda: listening.requests)
@@ -332,8 +332,8 @@ async def test_canceling_a_run_that_is_being_called_breaks_its_request_off(tmp_p
         assert await client.kinds(run_id) == ["created", "dispatched", "canceled"]
 
 
-async def test_canceling_a_run_that_waits_leaves_nobody_to_be_called(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, handled(client, waits) as handler:
+async def test_canceling_a_run_that_waits_leaves_nobody_to_be_called(config: Config) -> None:
+    async with serving(config) as client, handled(client, waits) as handler:
         run_id = (await start(client))["id"]
         await client.becomes(run_id, "waiting")
         assert (await client("DELETE", f"/v1/runs/{run_id}")).status == 200
@@ -342,8 +342,8 @@ async def test_canceling_a_run_that_waits_leaves_nobody_to_be_called(tmp_path: P
         assert (await client.status(run_id), len(handler.asked)) == ("canceled", 1)
 
 
-async def test_canceling_a_run_between_its_attempts_ends_it(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, handled(client, says(b"")) as handler:
+async def test_canceling_a_run_between_its_attempts_ends_it(config: Config) -> None:
+    async with serving(config) as client, handled(client, says(b"")) as handler:
         run_id = (await start(client))["id"]
         await client.becomes(run_id, "delayed")
         assert (await client("DELETE", f"/v1/runs/{run_id}")).status == 200
@@ -351,13 +351,13 @@ async def test_canceling_a_run_between_its_attempts_ends_it(tmp_path: Path) -> N
         assert (await client.status(run_id), len(handler.asked)) == ("canceled", 1)
 
 
-async def test_deleting_a_job_with_cancel_runs_ends_all_that_it_has(tmp_path: Path) -> None:
+async def test_deleting_a_job_with_cancel_runs_ends_all_that_it_has(config: Config) -> None:
     async def waits_by_payload(asked: Asked) -> bytes:
         if asked.body == b'"wait"':
             return await waits(asked)
         return b"" if asked.body == b'"fail"' else await hang(asked)
 
-    async with serving(tmp_path) as client, handled(client, waits_by_payload, max_concurrency=1):
+    async with serving(config) as client, handled(client, waits_by_payload, max_concurrency=1):
         waiting = (await start(client, payload="wait"))["id"]
         await client.becomes(waiting, "waiting")
         delayed = (await start(client, payload="fail"))["id"]
@@ -375,8 +375,8 @@ async def test_deleting_a_job_with_cancel_runs_ends_all_that_it_has(tmp_path: Pa
         await client.until(lambda: not len(client.role.in_flight))
 
 
-async def test_a_worker_takes_over_when_a_job_loses_its_endpoint_and_back(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, handled(client, done):
+async def test_a_worker_takes_over_when_a_job_loses_its_endpoint_and_back(config: Config) -> None:
+    async with serving(config) as client, handled(client, done):
         url = (await client("GET", "/v1/jobs/job")).json["endpoint_url"]
         await client("PATCH", "/v1/jobs/job", {"endpoint_url": None})
         run_id = (await start(client))["id"]

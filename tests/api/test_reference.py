@@ -7,11 +7,11 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 
 from narrows.api import openapi, reference
 from narrows.api.app import ROUTES
 from narrows.api.reference.words import ROUTE_NAMES
+from narrows.config import Config
 from tests.api.harness import opened
 
 DOCUMENT = openapi.document(ROUTES)
@@ -81,8 +81,8 @@ def test_what_the_document_says_is_text() -> None:
     assert "<b>`" not in page
 
 
-async def test_the_policy_allows_exactly_what_stands_in_it(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_policy_allows_exactly_what_stands_in_it(config: Config) -> None:
+    async with opened(config) as client:
         answer = await client("GET", "/docs")
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"

@@ -4,17 +4,17 @@ waits, clocks that are late."""
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.operations import reads
 from narrows.testing import ManualClock
 from narrows.wire import signatures
 from tests.api.harness import Client, opened
 from tests.api.push_kit import handled, hang, serving
-from tests.api.run_kit import Dispatch, claim, dispatched, make_job, start
+from tests.api.run_kit import ALONE, Dispatch, claim, dispatched, make_job, start
 from tests.outgoing.servers import Reader, Target, Writer, answer, target
 
 
@@ -25,8 +25,8 @@ async def leased_secs(client: Client, run_id: str) -> float:
     return float(round((run.due_at - service.clock.now()) / 1_000_000, 3))
 
 
-async def test_a_dispatch_of_the_server_has_15_s_and_is_renewed_every_5(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client, handled(client, hang):
+async def test_a_dispatch_of_the_server_has_15_s_and_is_renewed_every_5(config: Config) -> None:
+    async with serving(config) as client, handled(client, hang):
         run_id = (await start(client))["id"]
         await client.becomes(run_id, "executing")
         assert await leased_secs(client, run_id) == 15
@@ -37,8 +37,8 @@ async def test_a_dispatch_of_the_server_has_15_s_and_is_renewed_every_5(tmp_path
         assert await leased_secs(client, run_id) == 15
 
 
-async def test_a_dispatch_of_a_worker_has_60_s_and_as_much_from_each_heartbeat(tmp_path: Path) -> None:
-    async with serving(tmp_path) as client:
+async def test_a_dispatch_of_a_worker_has_60_s_and_as_much_from_each_heartbeat(config: Config) -> None:
+    async with serving(config) as client:
         run = await dispatched(client)
         assert await leased_secs(client, run.id) == 60
         await client.leap(59)
@@ -47,8 +47,9 @@ async def test_a_dispatch_of_a_worker_has_60_s_and_as_much_from_each_heartbeat(t
         assert await leased_secs(client, run.id) == 60
 
 
+@ALONE
 async def test_a_killed_server_calls_again_at_once_and_the_call_before_the_kill_is_fenced(
-    tmp_path: Path,
+    config: Config,
 ) -> None:
     async def second_time(made: Target, reader: Reader, writer: Writer) -> None:
         await made.request(reader)
@@ -59,12 +60,12 @@ async def test_a_killed_server_calls_again_at_once_and_the_call_before_the_kill_
 
     clock = ManualClock()
     async with target(second_time) as listening:
-        async with serving(tmp_path, clock) as client:
+        async with serving(config, clock) as client:
             await make_job(client, endpoint_url=listening.url())
             run_id = (await start(client))["id"]
             await client.until(lambda: listening.requests)
             client.kill()
-        async with serving(tmp_path, clock) as client:
+        async with serving(config, clock) as client:
             run = await client.becomes(run_id, "completed")
             assert (run["result"], run["attempt"], run["dispatches"]) == ("second", 1, 2)
             happened = ["created", "dispatched", "released", "dispatched", "completed"]
@@ -75,7 +76,7 @@ async def test_a_killed_server_calls_again_at_once_and_the_call_before_the_kill_
             assert (await late("complete", {"result": "first"})).status == 410
 
 
-async def test_both_webhooks_of_a_runs_wait_are_signed_and_show_the_trigger(tmp_path: Path) -> None:
+async def test_both_webhooks_of_a_runs_wait_are_signed_and_show_the_trigger(config: Config) -> None:
     posted: list[tuple[bytes, bytes]] = []
 
     async def receive(made: Target, reader: Reader, writer: Writer) -> None:
@@ -83,7 +84,7 @@ async def test_both_webhooks_of_a_runs_wait_are_signed_and_show_the_trigger(tmp_
             posted.append(await made.request(reader))
             await made.send(writer, answer())
 
-    async with serving(tmp_path) as client, target(receive) as listening:
+    async with serving(config) as client, target(receive) as listening:
         secret = (await client("POST", "/v1/projects/default/rotate-secret", {"overlap_secs": 0})).json
         run = await dispatched(client)
         events = [{"event_key": "a", "notify_url": listening.url()}, {"event_key": "b"}]
@@ -122,28 +123,28 @@ async def overdue(client: Client, clock: ManualClock, **wait: Any) -> Dispatch:
 
 @pytest.mark.parametrize(("on", "status"), [("end", "timed_out"), ("resume", "queued")])
 async def test_an_event_that_comes_after_the_time_finds_the_wait_timed_out(
-    tmp_path: Path, on: str, status: str
+    config: Config, on: str, status: str
 ) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         run = await overdue(client, clock, on_timeout=on)
         refused = await client("POST", "/v1/events/k/send", {"payload": 1})
         assert (refused.status, "timed_out" in refused.json["error"]) == (409, True)
         assert await run.status() == status
 
 
-async def test_a_run_whose_wait_was_over_is_not_canceled_any_more(tmp_path: Path) -> None:
+async def test_a_run_whose_wait_was_over_is_not_canceled_any_more(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         run = await overdue(client, clock)
         refused = await client("DELETE", f"/v1/runs/{run.id}")
         assert (refused.status, "timed_out" in refused.json["error"]) == (409, True)
         assert await run.status() == "timed_out"
 
 
-async def test_a_key_whose_wait_was_over_may_be_waited_for_again(tmp_path: Path) -> None:
+async def test_a_key_whose_wait_was_over_may_be_waited_for_again(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         first = await overdue(client, clock)
         second = await dispatched(client)
         assert (await second("wait-for-event", {"event_key": "k"})).status == 200
@@ -152,17 +153,17 @@ async def test_a_key_whose_wait_was_over_may_be_waited_for_again(tmp_path: Path)
         assert (await first.status(), await second.status()) == ("timed_out", "queued")
 
 
-async def test_a_heartbeat_of_a_run_whose_wait_was_over_says_how_it_ended(tmp_path: Path) -> None:
+async def test_a_heartbeat_of_a_run_whose_wait_was_over_says_how_it_ended(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         run = await overdue(client, clock)
         assert (await run("complete", {"result": 1})).status == 410
         assert await run.status() == "timed_out"
 
 
-async def test_a_sleep_that_is_over_resumes_for_whoever_looks_first(tmp_path: Path) -> None:
+async def test_a_sleep_that_is_over_resumes_for_whoever_looks_first(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         run = await dispatched(client)
         slept = (await run("sleep", {"duration_secs": 5})).json
         clock.advance(secs=6)

@@ -4,11 +4,11 @@ Waits for events are in `test_run_waits.py`; who may ask at all, in `test_every_
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.operations import run_plane
 from narrows.operations.dispatch import WakeRuns
 from narrows.testing import ManualClock
@@ -39,8 +39,8 @@ ENDING: list[tuple[str, Any, Any]] = [
 ]
 
 
-async def test_the_payload_comes_to_the_letter(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_payload_comes_to_the_letter(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         for raw, payload in (
             (b'{"payload": {"z": 1.50e1, "a": [12345678901234567890123]}}', b'{"z":1.50e1,"a":[12345678901234567890123]}'),
@@ -55,8 +55,8 @@ async def test_the_payload_comes_to_the_letter(tmp_path: Path) -> None:
             assert answer.headers["content-type"] == "application/json"
 
 
-async def test_what_is_kept_is_there_in_later_dispatches_and_the_newest_counts(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_what_is_kept_is_there_in_later_dispatches_and_the_newest_counts(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         assert (await run.get("checkpoint")).json == run.claimed["checkpoint"] == {}
         for state in ("small", "L" * 5_000, {"n": [1]}):
@@ -74,9 +74,9 @@ async def test_what_is_kept_is_there_in_later_dispatches_and_the_newest_counts(t
         assert third.claimed["checkpoint"]["state"] == "L" * 5_000
 
 
-async def test_a_heartbeat_renews_the_lease_within_the_time_of_the_dispatch(tmp_path: Path) -> None:
+async def test_a_heartbeat_renews_the_lease_within_the_time_of_the_dispatch(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         await make_job(client, timeout_secs=100)
         await start(client)
         (run,) = await claim(client)
@@ -91,10 +91,10 @@ async def test_a_heartbeat_renews_the_lease_within_the_time_of_the_dispatch(tmp_
 
 
 async def test_failures_are_tried_again_up_to_the_attempts_and_then_lie_in_the_dead_letter(
-    tmp_path: Path,
+    config: Config,
 ) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         await make_job(client, max_attempts=2)
         await start(client)
         (run,) = await claim(client)
@@ -108,8 +108,8 @@ async def test_failures_are_tried_again_up_to_the_attempts_and_then_lie_in_the_d
         assert (await client("GET", "/v1/runs?status=dead_letter")).json["data"][0]["error"] == "two"
 
 
-async def test_a_sleep_ends_by_itself_and_by_no_event(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_sleep_ends_by_itself_and_by_no_event(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         slept = (await run("sleep", {"duration_secs": 3_600})).json
         assert (slept["status"], slept["event_key"]) == ("waiting", f"sleep:{run.id}:1")
@@ -137,9 +137,9 @@ async def ask(run: Dispatch, method: str, name: str, body: Any) -> int:
 
 @pytest.mark.parametrize(("method", "name", "body"), CALLS)
 async def test_a_token_of_an_earlier_dispatch_is_409_and_of_an_ended_run_410(
-    tmp_path: Path, method: str, name: str, body: Any
+    config: Config, method: str, name: str, body: Any
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         first = await dispatched(client)
         await first("release")
         (second,) = await claim(client)
@@ -154,8 +154,8 @@ async def test_a_token_of_an_earlier_dispatch_is_409_and_of_an_ended_run_410(
 
 
 @pytest.mark.parametrize(("method", "name", "body"), [each for each in CALLS if each[1] != "wait-for-event"])
-async def test_a_granted_wait_ends_its_dispatch(tmp_path: Path, method: str, name: str, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_granted_wait_ends_its_dispatch(config: Config, method: str, name: str, body: Any) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await run("wait-for-event", {"event_key": "k"})
         assert await ask(run, method, name, body) == 409
@@ -167,9 +167,9 @@ async def test_a_granted_wait_ends_its_dispatch(tmp_path: Path, method: str, nam
 
 @pytest.mark.parametrize(("name", "body", "other"), ENDING)
 async def test_a_repeat_of_the_call_that_ended_a_dispatch_gets_its_first_answer_also_later(
-    tmp_path: Path, name: str, body: Any, other: Any
+    config: Config, name: str, body: Any, other: Any
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         run = await dispatched(client)
         first = await run(name, body)
         assert first.status == 200, first.body
@@ -191,8 +191,8 @@ async def test_a_repeat_of_the_call_that_ended_a_dispatch_gets_its_first_answer_
         assert (await client("GET", f"/v1/runs/{run.id}")).json == before
 
 
-async def test_a_repeated_complete_keeps_the_first_result_and_makes_no_second_fact(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_repeated_complete_keeps_the_first_result_and_makes_no_second_fact(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         for _ in range(3):
             assert (await run("complete", {"result": "a"})).json == {"status": "completed"}
@@ -205,10 +205,10 @@ async def test_a_repeated_complete_keeps_the_first_result_and_makes_no_second_fa
 
 
 async def test_what_a_run_may_note_is_bounded_and_it_may_still_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_plane, "MAX_CHANGES", 6)
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         run = await dispatched(client)
         noted = [await run("log", {"message": str(number)}) for number in range(5)]
         assert [answer.status for answer in noted] == [200, 200, 200, 200, 429]
@@ -218,8 +218,8 @@ async def test_what_a_run_may_note_is_bounded_and_it_may_still_end(
         assert (await run("complete", {"result": 1})).status == 200
 
 
-async def test_an_idempotency_key_means_nothing_here(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_idempotency_key_means_nothing_here(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         for state in (1, 2):
             answer = await run("checkpoint", {"state": state}, idempotency_key="a")
@@ -240,8 +240,8 @@ async def test_an_idempotency_key_means_nothing_here(tmp_path: Path) -> None:
         ("sleep", {"duration_secs": 1.5}),
     ],
 )  # fmt: skip
-async def test_a_body_that_cannot_be_is_400_and_changes_nothing(tmp_path: Path, name: str, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_body_that_cannot_be_is_400_and_changes_nothing(config: Config, name: str, body: Any) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         before = (await client("GET", f"/v1/runs/{run.id}")).json
         answer = await run(name, body)
@@ -250,9 +250,9 @@ async def test_a_body_that_cannot_be_is_400_and_changes_nothing(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("name", ["complete", "checkpoint"])
-async def test_results_and_states_are_payloads_of_at_most_1_mib(tmp_path: Path, name: str) -> None:
+async def test_results_and_states_are_payloads_of_at_most_1_mib(config: Config, name: str) -> None:
     field = {"complete": b"result", "checkpoint": b"state"}[name]
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         run = await dispatched(client)
         for bad in (b"NaN", b'{"a":1,"a":2}', b'"\\u0000"', b'"\xff"', b"[" * 65 + b"]" * 65, b"1e999"):
             assert (await run(name, raw=b'{"%s":%s}' % (field, bad))).status == 400, bad
@@ -262,9 +262,9 @@ async def test_results_and_states_are_payloads_of_at_most_1_mib(tmp_path: Path, 
         assert fits.status == 200
 
 
-async def test_tokens_are_neither_logged_nor_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_tokens_are_neither_logged_nor_stored(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         run = await dispatched(client)
         granted = (await run("wait-for-event", {"event_key": "k", "callback_url": True})).json
         await client("POST", "/v1/events/k/send", {})
@@ -277,5 +277,5 @@ async def test_tokens_are_neither_logged_nor_stored(tmp_path: Path, caplog: pyte
         for secret in secrets:
             assert secret not in caplog.text
             assert secret.rpartition("_")[2] not in caplog.text
-            assert secret.encode() not in stored_in(tmp_path)
+            assert secret.encode() not in stored_in(config)
         assert f"actor=run:{run.id}" in caplog.text

@@ -4,11 +4,11 @@ then come to. How the states follow from one another stands in `tests/core/test_
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from narrows.config import Config
 from narrows.wire.run_messages import RunStatus
 from tests.api.push_kit import Life, serving
 from tests.api.run_kit import Dispatch, claim, dispatched, make_job, start
@@ -115,9 +115,9 @@ def test_no_state_is_forgotten() -> None:
 
 @pytest.mark.parametrize(("status", "bring"), LIVE)
 async def test_a_live_run_is_canceled_once_with_all_that_it_waits_for(
-    tmp_path: Path, status: str, bring: Bring
+    config: Config, status: str, bring: Bring
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         run_id, run = await bring(client)
         assert await client.status(run_id) == status
         assert (await client("POST", f"/v1/runs/{run_id}/replay")).status == 409
@@ -139,9 +139,9 @@ async def test_a_live_run_is_canceled_once_with_all_that_it_waits_for(
 
 @pytest.mark.parametrize(("status", "bring"), ENDED)
 async def test_an_ended_run_never_changes_and_is_replayed_unless_it_was_completed(
-    tmp_path: Path, status: str, bring: Bring
+    config: Config, status: str, bring: Bring
 ) -> None:
-    async with serving(tmp_path) as client:
+    async with serving(config) as client:
         run_id, run = await bring(client)
         ended = (await client("GET", f"/v1/runs/{run_id}")).json
         assert ended["status"] == status

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.operations.triggers import ExpireTriggers
 from narrows.testing import ManualClock
 from tests.api.harness import Client, opened
@@ -26,8 +26,8 @@ async def expire(client: Client, *trigger_ids: str) -> None:
     await client.api.service.perform(ExpireTriggers(ids=ids, entropy=1))
 
 
-async def test_a_run_goes_on_with_the_payload_of_its_event(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_run_goes_on_with_the_payload_of_its_event(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client, payload="P")
         await run("checkpoint", {"state": "S"})
         granted = (await run(WAIT, {"event_key": "k", "request_payload": {"ask": 1}})).json
@@ -48,8 +48,8 @@ async def test_a_run_goes_on_with_the_payload_of_its_event(tmp_path: Path) -> No
         assert "events" not in answer.json
 
 
-async def test_an_event_that_was_held_queues_the_run_at_once(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_an_event_that_was_held_queues_the_run_at_once(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await client("POST", "/v1/events/k/send", {"payload": "early", "hold_secs": 60})
         granted = await run(WAIT, {"event_key": "k"})
@@ -58,8 +58,8 @@ async def test_an_event_that_was_held_queues_the_run_at_once(tmp_path: Path) -> 
         assert (await resumed(client)).claimed["checkpoint"]["event"]["response_payload"] == "early"
 
 
-async def test_a_wait_asked_twice_is_one_wait_with_one_callback_url(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wait_asked_twice_is_one_wait_with_one_callback_url(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         asked = {"event_key": "k", "callback_url": True}
         first, second = [await run(WAIT, asked) for _ in range(2)]
@@ -72,8 +72,8 @@ async def test_a_wait_asked_twice_is_one_wait_with_one_callback_url(tmp_path: Pa
         assert (await run(WAIT, asked)).json == first.json
 
 
-async def test_a_key_that_waits_already_is_409_and_the_run_goes_on(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_key_that_waits_already_is_409_and_the_run_goes_on(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await client("POST", "/v1/events", {"event_key": "k"})
         assert (await run(WAIT, {"event_key": "k"})).status == 409
@@ -91,10 +91,10 @@ async def test_a_key_that_waits_already_is_409_and_the_run_goes_on(tmp_path: Pat
     ],
 )  # fmt: skip
 async def test_a_wait_that_ends_without_its_event_does_what_was_asked(
-    tmp_path: Path, how: str, on: str, status: str, event: str | None
+    config: Config, how: str, on: str, status: str, event: str | None
 ) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         run = await dispatched(client)
         granted = (await run(WAIT, {"event_key": "k", "timeout_secs": 10, f"on_{how}": on})).json
         if how == "cancel":
@@ -109,8 +109,8 @@ async def test_a_wait_that_ends_without_its_event_does_what_was_asked(
             assert "k" in (await client("GET", f"/v1/runs/{run.id}")).json["error"]
 
 
-async def test_a_schema_is_held_and_one_that_cannot_be_used_is_400(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_schema_is_held_and_one_that_cannot_be_used_is_400(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         for bad in ({"type": "nothing"}, {"$ref": "https://example.com/x"}, 5, {"pattern": "("}):
             assert (await run(WAIT, {"event_key": "k", "expected_schema": bad})).status == 400
@@ -130,8 +130,8 @@ def several(*keys: str, **more: Any) -> dict[str, Any]:
     return {"events": [{"event_key": key} for key in keys], **more}
 
 
-async def test_any_of_several_resumes_and_the_others_are_canceled(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_any_of_several_resumes_and_the_others_are_canceled(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         granted = (await run(WAIT, several("a", "b", "c"))).json
         assert [each["event_key"] for each in granted["events"]] == ["a", "b", "c"]
@@ -145,8 +145,8 @@ async def test_any_of_several_resumes_and_the_others_are_canceled(tmp_path: Path
 
 
 @pytest.mark.parametrize(("mode", "needed"), [({"mode": "all"}, 3), ({"mode": "count", "count": 2}, 2)])
-async def test_all_or_some_of_several(tmp_path: Path, mode: dict[str, Any], needed: int) -> None:
-    async with opened(tmp_path) as client:
+async def test_all_or_some_of_several(config: Config, mode: dict[str, Any], needed: int) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await run(WAIT, several("a", "b", "c", **mode))
         for count, key in enumerate("cab"[:needed], 1):
@@ -157,8 +157,8 @@ async def test_all_or_some_of_several(tmp_path: Path, mode: dict[str, Any], need
         assert checkpoint["event"]["response_payload"] == needed  # the last one that was needed
 
 
-async def test_each_of_several_has_its_own_time_out_payload_and_callback_url(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_each_of_several_has_its_own_time_out_payload_and_callback_url(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         events = [
             {"event_key": "a", "timeout_secs": 5, "callback_url": True, "request_payload": 1},
@@ -176,8 +176,8 @@ async def test_each_of_several_has_its_own_time_out_payload_and_callback_url(tmp
         assert (await resumed(client)).claimed["checkpoint"]["event"]["event_key"] == "b"
 
 
-async def test_a_group_that_can_no_longer_be_reached_is_over(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_group_that_can_no_longer_be_reached_is_over(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await run(WAIT, several("a", "b", mode="all", on_cancel="resume"))
         await client("DELETE", "/v1/events/a")
@@ -185,8 +185,8 @@ async def test_a_group_that_can_no_longer_be_reached_is_over(tmp_path: Path) -> 
         assert (checkpoint["event"]["event_key"], checkpoint["event"]["status"]) == ("a", "canceled")
 
 
-async def test_fifty_events_at_once_resume_once(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_fifty_events_at_once_resume_once(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         keys = [f"k{number}" for number in range(50)]
         await run(WAIT, several(*keys, mode="all"))
@@ -215,8 +215,8 @@ async def test_fifty_events_at_once_resume_once(tmp_path: Path) -> None:
         {"events": [{"event_key": "a", "notify_url": "http://localhost/"}]},
     ],
 )  # fmt: skip
-async def test_a_wait_that_is_not_clear_is_400_and_the_run_goes_on(tmp_path: Path, body: Any) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wait_that_is_not_clear_is_400_and_the_run_goes_on(config: Config, body: Any) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         answer = await run(WAIT, body)
         assert (answer.status, answer.json["code"]) == (400, "invalid_request"), answer.body
@@ -224,8 +224,8 @@ async def test_a_wait_that_is_not_clear_is_400_and_the_run_goes_on(tmp_path: Pat
         assert (await client("GET", "/v1/events/stats")).json["total_count"] == 0
 
 
-async def test_a_wait_with_a_notify_url_makes_its_delivery(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_wait_with_a_notify_url_makes_its_delivery(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         granted = (await run(WAIT, {"event_key": "k", "notify_url": "https://example.com/hook"})).json
         (delivery,) = (await client("GET", "/v1/deliveries")).json["data"]

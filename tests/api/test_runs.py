@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
+from narrows.config import Config
 from tests.api.harness import Server, make_api_key, opened
 from tests.api.run_kit import claim, dispatched, make_job, start
 
 NOBODY = "01a20a59-2952-7700-8000-1d650d1b38fa"
 
 
-async def test_runs_are_listed_newest_first_and_by_status_job_and_tag(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_runs_are_listed_newest_first_and_by_status_job_and_tag(config: Config) -> None:
+    async with opened(config) as client:
         job = await make_job(client)
         await make_job(client, "other")
         first = await start(client, payload="x" * 3_000)
@@ -44,13 +44,13 @@ async def test_runs_are_listed_newest_first_and_by_status_job_and_tag(tmp_path: 
 @pytest.mark.parametrize(
     "query", ["status=nothing", "status=", "job=", "tag=", "limit=0", "limit=x", "cursor=x"]
 )
-async def test_a_filter_that_cannot_be_is_400(tmp_path: Path, query: str) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_filter_that_cannot_be_is_400(config: Config, query: str) -> None:
+    async with opened(config) as client:
         assert (await client("GET", f"/v1/runs?{query}")).status == 400
 
 
-async def test_a_run_shows_its_life(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_run_shows_its_life(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client, payload={"a": 1})
         await run("progress", {"percent": 40, "message": "half"})
         path = f"/v1/runs/{run.id}"
@@ -76,8 +76,8 @@ async def test_a_run_shows_its_life(tmp_path: Path) -> None:
         assert ended["created_at"] < ended["dispatched_at"] < ended["finished_at"]
 
 
-async def test_the_timeline_has_all_that_happened_newest_first(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_the_timeline_has_all_that_happened_newest_first(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         await run("log", {"message": "hello\nthere", "level": "warning"})
         await run("checkpoint", {"state": 1})
@@ -102,8 +102,8 @@ async def test_the_timeline_has_all_that_happened_newest_first(tmp_path: Path) -
 # ---- cancel --------------------------------------------------------------------------------------
 
 
-async def test_a_queued_an_executing_and_a_waiting_run_are_canceled_once(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_queued_an_executing_and_a_waiting_run_are_canceled_once(config: Config) -> None:
+    async with opened(config) as client:
         await make_job(client)
         queued = (await start(client))["id"]
         (run,) = await claim(client)
@@ -129,8 +129,8 @@ async def test_a_queued_an_executing_and_a_waiting_run_are_canceled_once(tmp_pat
 # ---- replay --------------------------------------------------------------------------------------
 
 
-async def test_a_replay_is_a_new_run_with_payload_state_and_the_end_of_the_last_wait(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_replay_is_a_new_run_with_payload_state_and_the_end_of_the_last_wait(config: Config) -> None:
+    async with opened(config) as client:
         first = await dispatched(client, payload={"p": "x" * 2_000}, priority=3, tags={"a": "b"})
         await first("checkpoint", {"state": {"s": "y" * 2_000}})
         await first("wait-for-event", {"event_key": "k"})
@@ -151,8 +151,8 @@ async def test_a_replay_is_a_new_run_with_payload_state_and_the_end_of_the_last_
         assert (await client("GET", f"/v1/runs/{first.id}")).json["status"] == "failed"
 
 
-async def test_only_what_ended_badly_is_replayed(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_only_what_ended_badly_is_replayed(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         path = f"/v1/runs/{run.id}/replay"
         assert (await client("POST", path)).status == 409
@@ -169,8 +169,8 @@ async def test_only_what_ended_badly_is_replayed(tmp_path: Path) -> None:
 # ---- long poll -----------------------------------------------------------------------------------
 
 
-async def test_a_long_poll_answers_as_soon_as_the_run_has_ended(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_a_long_poll_answers_as_soon_as_the_run_has_ended(config: Config) -> None:
+    async with opened(config) as client:
         run = await dispatched(client)
         path = f"/v1/runs/{run.id}/wait"
         assert (await client("GET", f"{path}?timeout_secs=0")).json["status"] == "executing"
@@ -191,8 +191,8 @@ async def test_a_long_poll_answers_as_soon_as_the_run_has_ended(tmp_path: Path) 
         assert (await client("GET", f"{path}?timeout_secs=-1")).status == 400
 
 
-def test_a_long_poll_ends_with_the_server(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+def test_a_long_poll_ends_with_the_server(config: Config) -> None:
+    with Server(config) as server:
         server.ask("POST /v1/jobs HTTP/1.1", b'{"slug": "job"}')
         run_id = server.ask("POST /v1/jobs/job/trigger HTTP/1.1", b"{}").json["id"]
         connection = server.connect()
@@ -212,8 +212,8 @@ def test_a_long_poll_ends_with_the_server(tmp_path: Path) -> None:
     assert b'"status":"queued"' in received
 
 
-async def test_runs_of_another_project_are_not_there(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_runs_of_another_project_are_not_there(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         mine, other = [await make_api_key(client, name, "*", number=n) for n, name in enumerate("ab", 1)]
         await client("POST", "/v1/jobs", {"slug": "job"}, key=mine)
         run_id = (await client("POST", "/v1/jobs/job/trigger", {}, key=mine)).json["id"]
@@ -230,8 +230,8 @@ async def test_runs_of_another_project_are_not_there(tmp_path: Path) -> None:
         assert (await client("GET", f"/v1/runs/{run_id}", key=mine)).json["status"] == "queued"
 
 
-async def test_who_may_read_runs_may_not_cancel_them(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_who_may_read_runs_may_not_cancel_them(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         reader = await make_api_key(client, "a", "runs:read")
         writer = await make_api_key(client, "a", "runs:write", "jobs:write", "jobs:trigger", number=2)
         await client("POST", "/v1/jobs", {"slug": "job"}, key=writer)

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from narrows.config import Config
 from tests.api.harness import Server, read_answer
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("data"), body_limit_bytes=2000) as running:
+    with Server(Config(data=tmp_path_factory.mktemp("data")), body_limit_bytes=2000) as running:
         yield running
 
 

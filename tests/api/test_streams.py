@@ -6,11 +6,11 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.operations.base import HOST
 from narrows.operations.events import SendEvent
 from narrows.operations.reads import GetTriggerById
@@ -19,8 +19,8 @@ from tests.api.harness import Server
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    with Server(tmp_path) as running:
+def server(config: Config) -> Iterator[Server]:
+    with Server(config) as running:
         yield running
 
 
@@ -137,8 +137,8 @@ def test_a_comment_line_comes_when_its_slot_ticks(server: Server) -> None:
         assert reader.chunk() == ": still here\n\n"
 
 
-def test_streams_are_told_when_the_server_stops(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
+def test_streams_are_told_when_the_server_stops(config: Config) -> None:
+    with Server(config) as server:
         ask(server, "POST", "/v1/events", {"event_key": "k"})
         reader = Reader(server, "/v1/events/k/stream")
         reader.frame()
@@ -147,8 +147,8 @@ def test_streams_are_told_when_the_server_stops(tmp_path: Path) -> None:
         assert reader.chunk() == ""
 
 
-def test_too_many_streams_of_a_project_are_429(tmp_path: Path) -> None:
-    with Server(tmp_path, max_streams_per_project=1) as server:
+def test_too_many_streams_of_a_project_are_429(config: Config) -> None:
+    with Server(config, max_streams_per_project=1) as server:
         made = ask(server, "POST", "/v1/events", {"event_key": "k"})
         with Reader(server, "/v1/events/k/stream") as reader:
             reader.frame()
@@ -158,8 +158,8 @@ def test_too_many_streams_of_a_project_are_429(tmp_path: Path) -> None:
                 assert answer.headers["retry-after"]
 
 
-def test_a_reader_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
-    with Server(tmp_path, stream_stall_secs=0) as server:
+def test_a_reader_that_does_not_read_is_cut_off(config: Config) -> None:
+    with Server(config, stream_stall_secs=0) as server:
         large = {"event_key": "k", "request_payload": "x" * 1_000_000}
         made = ask(server, "POST", "/v1/events", large)
         frozen = socket.socket()

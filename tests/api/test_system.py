@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from narrows.config import Config
 from narrows.testing import ManualClock
 from tests.api.harness import opened
 
 
-async def test_a_server_lives_is_ready_and_names_its_versions(tmp_path: Path) -> None:
-    async with opened(tmp_path, dev=False) as client:
+async def test_a_server_lives_is_ready_and_names_its_versions(config: Config) -> None:
+    async with opened(config, dev=False) as client:
         assert (await client("GET", "/livez")).json == {"status": "ok"}
         assert (await client("GET", "/readyz")).json == {"status": "ok"}
         version = (await client("GET", "/version")).json
         assert (version["name"], version["api_version"]) == ("narrows", "v1")
 
 
-async def test_readiness_says_why_not(tmp_path: Path) -> None:
+async def test_readiness_says_why_not(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         await client("POST", "/v1/events", {"event_key": "k"})
         clock.step_wall_back(secs=60)
         await client("POST", "/v1/events/k/send")
@@ -34,8 +33,8 @@ async def test_readiness_says_why_not(tmp_path: Path) -> None:
         assert stopping.headers["retry-after"] == "1"
 
 
-async def test_what_fails_inside_stays_inside(tmp_path: Path) -> None:
-    async with opened(tmp_path) as client:
+async def test_what_fails_inside_stays_inside(config: Config) -> None:
+    async with opened(config) as client:
 
         async def fail(read: object) -> None:
             raise RuntimeError("canary-internal")

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.storage.fixtures import backend
+from tests.storage.fixtures import backend, config
 
-__all__ = ["backend"]
+__all__ = ["backend", "config"]

@@ -5,11 +5,11 @@ before they read, and hear of every commit, the timer's too."""
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from narrows.config import Config
 from narrows.operations.base import HOST
 from narrows.operations.events import SendEvent
 from narrows.operations.reads import GetTrigger, GetTriggerById
@@ -25,9 +25,9 @@ async def _stream(client: Any, path: str) -> str:
 
 @pytest.mark.parametrize("after", [GetTrigger, GetTriggerById])
 async def test_a_change_between_the_first_read_and_the_subscription_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: type
+    config: Config, monkeypatch: pytest.MonkeyPatch, after: type
 ) -> None:
-    async with opened(tmp_path) as client:
+    async with opened(config) as client:
         made = (await client("POST", "/v1/events", {"event_key": "k"})).json
         service, reads = client.api.service, 0
         read = service.read
@@ -51,9 +51,9 @@ async def test_a_change_between_the_first_read_and_the_subscription_is_seen(
         assert '"status":"received"' in frames
 
 
-async def test_a_time_out_reaches_the_stream(tmp_path: Path) -> None:
+async def test_a_time_out_reaches_the_stream(config: Config) -> None:
     clock = ManualClock()
-    async with opened(tmp_path, clock) as client:
+    async with opened(config, clock) as client:
         made = (await client("POST", "/v1/events", {"event_key": "k", "timeout_secs": 3600})).json
         streaming = asyncio.create_task(_stream(client, f"/v1/triggers/{made['id']}/stream"))
         while not client.api.streams.open_count:

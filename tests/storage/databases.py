@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
+from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+from narrows.config import Config
 from narrows.storage.postgres import Line
 from narrows.storage.postgres_schema import migrate
 from narrows.storage.postgres_store import open_connection
 from narrows.storage.statements import for_postgres
-from narrows.storage.verify import CHECKS, sentence_of
+from narrows.storage.verify import CHECKS, sentence_of, verify
 from tests.postgres.cluster import fresh_database
 from tests.postgres.session import Session
 
@@ -57,11 +62,6 @@ class Database:
     def _tables(self) -> list[str]:
         return [str(name) for (name,) in self._session.run(_TABLES)]
 
-    def content(self) -> bytes:
-        """All that it holds, as text."""
-        rows = " union all ".join(f"select each::text from {name} as each" for name in self._tables)
-        return "\n".join(str(row) for (row,) in self._session.run(rows)).encode()
-
     def empty(self) -> None:
         """Cut off whoever is connected, and delete every row."""
         self._session.run(_CUT_OFF)
@@ -77,6 +77,33 @@ def give_back(database: Database) -> None:
     """The test is over: the next one may have it."""
     database.empty()
     _ready.append(database)
+
+
+#: What a server may stand on.
+DATABASES = ("sqlite", "postgres")
+
+
+@contextlib.contextmanager
+def configured(database: str, folder: Path, **options: Any) -> Iterator[Config]:
+    """The options of a server over an empty database, in which nothing may be wrong at the end."""
+    if database == "sqlite":
+        config = Config(data=folder, **options)
+        yield config
+        assert not config.database_path.exists() or verify(config.database_path) == []
+        return
+    borrowed = borrow()
+    try:
+        yield Config(data=folder, database=borrowed.url, **options)
+        assert borrowed.faults() == []
+    finally:
+        give_back(borrowed)
+
+
+def content(url: str) -> bytes:
+    """All that a database holds, as text."""
+    with Session(url) as session:
+        each = (f"select each::text from {name} as each" for (name,) in session.run(_TABLES))
+        return repr(session.run(" union all ".join(each))).encode()
 
 
 def _migrated(url: str) -> None:

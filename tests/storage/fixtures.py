@@ -1,4 +1,5 @@
-"""Fixtures of every suite that stands on a store: the backend, and a check of what it holds at the end."""
+"""Fixtures of every suite that stands on a store or a server, once for each database, and a check of what
+it holds at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from narrows.config import Config
+from tests.storage.databases import DATABASES, configured
 from tests.storage.kit import BACKENDS, Backend
 
 
@@ -19,3 +22,10 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
         assert found.faults() == []
     finally:
         found.close()
+
+
+@pytest.fixture(params=DATABASES)
+def config(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Config]:
+    """What a server is configured with: a data folder and an empty database."""
+    with configured(request.param, tmp_path) as made:
+        yield made
