@@ -56,9 +56,17 @@ SQL = re.compile(
     r"|create\s+(table|(unique\s+)?index)\b|(drop|alter)\s+table\b)",
     re.IGNORECASE,
 )
-#: SQL stands in `storage/sql` and `storage/migrations`; these speak to SQLite about itself, or of
+#: SQL stands in `storage/sql` and `storage/migrations`; these speak to a database about itself, or of
 #: any table alike.
-SQL_HOMES = ("storage/sqlite.py", "storage/files.py", "storage/verify.py", "storage/moving/")
+SQL_HOMES = (
+    "storage/sqlite.py",
+    "storage/files.py",
+    "storage/verify.py",
+    "storage/moving/",
+    "storage/postgres.py",
+    "storage/postgres_schema.py",
+    "storage/together.py",
+)
 
 NAMED = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 #: Written in two parts, or this file would name them.

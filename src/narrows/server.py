@@ -19,7 +19,7 @@ from narrows.api.app import create_app
 from narrows.api.deliveries import body_of
 from narrows.api.settings import ApiSettings
 from narrows.clock import Clock, SystemClock
-from narrows.config import OFF, Config, ConfigInvalid
+from narrows.config import Config, ConfigInvalid
 from narrows.engine.endpoint import Endpoints
 from narrows.engine.feed import Feed
 from narrows.engine.loop import Engine
@@ -30,6 +30,7 @@ from narrows.keyring import FILE_NAME as KEY_FILE
 from narrows.keyring import Keyring, signing_secrets
 from narrows.listener import Listener, is_answered, tcp_socket, unix_socket
 from narrows.operations.service import Service
+from narrows.option_rules import OFF
 from narrows.outgoing.caller import Caller
 from narrows.outgoing.guard import Guard
 from narrows.storage import files

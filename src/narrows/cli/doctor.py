@@ -24,6 +24,7 @@ from narrows.cli.serve import ConfigOption, DatabaseOption, DataOption
 from narrows.cli.session import Outcome, OutputOption, UrlOption, finish
 from narrows.clock import SystemClock
 from narrows.errors import NarrowsError
+from narrows.option_rules import without_password
 
 #: Variables that no option of the server stands behind.
 OTHER_VARIABLES = ("NARROWS_URL", "NARROWS_API_KEY", "NARROWS_CONFIG", "NARROWS_PROJECT")
@@ -85,7 +86,7 @@ def _options(settings: config.Config) -> list[dict[str, str]]:
     for option in config.OPTIONS:
         value = settings.database_name if option.name == "database" else getattr(settings, option.name)
         if option.name == "database_listen" and value:
-            value = config.without_password(value)
+            value = without_password(value)
         if option.is_secret:
             value = None if value is None else "set, not shown"
         shown = ", ".join(value) if isinstance(value, tuple) else ("" if value is None else str(value))

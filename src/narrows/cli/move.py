@@ -15,6 +15,7 @@ from narrows.cli.confirm import progress
 from narrows.cli.exits import Exit
 from narrows.cli.serve import ConfigOption
 from narrows.cli.session import Outcome, finish
+from narrows.option_rules import DATABASE
 
 FromOption = Annotated[
     str,
@@ -56,9 +57,9 @@ def move(*, source: FromOption, target: ToOption, config_file: ConfigOption = No
 
 def _loaded(option: str, address: str, file: Path | None) -> config.Config:
     try:
-        config.DATABASE.read(address)
+        DATABASE.read(address)
     except ValueError:
-        raise typer.BadParameter(f"{option} must be {config.DATABASE.allowed}.") from None
+        raise typer.BadParameter(f"{option} must be {DATABASE.allowed}.") from None
     return config.load({"database": address}, file=file)
 
 

@@ -9,7 +9,6 @@ which locks a batch needs in `locks.py`.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -165,6 +164,7 @@ class PostgresConnection:
         self,
         line: Line,
         writer_name: Callable[[], str],
+        random_bytes: Callable[[int], bytes],
         *,
         is_pooled: Callable[[], bool] = lambda: False,
         told: Callable[[int], None] = lambda now: None,
@@ -173,6 +173,7 @@ class PostgresConnection:
         """`told` hears the database's time; `clock` takes its place (tests)."""
         self.line = line
         self._writer_name = writer_name
+        self._random_bytes = random_bytes
         self._is_pooled = is_pooled
         self._told = told
         self._clock = clock
@@ -250,7 +251,7 @@ class PostgresConnection:
         if not self._wrote:
             await self.rollback()
             return
-        batch = uuid.uuid4().hex
+        batch = self._random_bytes(16).hex()
         try:
             # A commit that waits for a standby must not be cut short: it would count as made.
             await self.line.run(
