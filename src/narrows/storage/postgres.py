@@ -91,9 +91,9 @@ class Line:
         finally:
             watchdog.cancel()
 
-    async def run(self, sql: str) -> None:
+    async def run(self, sql: str, secs: float = CALL_SECS) -> None:
         """Statements without parameters, one after the other, in one trip."""
-        await self.guarded((await self.open()).execute(sql), statements=statements_in(sql))
+        await self.guarded((await self.open()).execute(sql), secs, statements_in(sql))
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
         found: list[Any] = await self.guarded((await self.open()).fetch(sql, *arguments))
@@ -336,7 +336,7 @@ class PostgresConnection:
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
         """In as few trips as may be: what goes to different tables goes together."""
-        self._wrote = True
+        self._wrote = self._wrote or bool(writes)
         counts: list[int] = []
         rows = {each.statement: each.rows for each in writes}
         try:

@@ -17,6 +17,7 @@ from narrows.storage.migrations import MOVING, Migration, half_moved, read_all
 from narrows.storage.postgres import Line
 
 OLDEST_SERVER: Final = 140_000
+LONGEST_SECS: Final = 86_400.0
 #: The advisory lock of whoever migrates.
 MIGRATING: Final = 7021806481350104694
 _TABLE: Final = (
@@ -76,11 +77,13 @@ async def migrate(line: Line) -> list[str]:
     if not await pending(line):
         return []
     done = []
-    await line.run(f"begin; select pg_advisory_xact_lock({MIGRATING})")
+    # A migration of large tables takes its time, and so does waiting for one.
+    no_hurry = "set local statement_timeout = 0; set local lock_timeout = 0"
+    await line.run(f"begin; {no_hurry}; select pg_advisory_xact_lock({MIGRATING})", LONGEST_SECS)
     try:
         await line.run(_TABLE)
         for migration in await pending(line):
-            await line.run(migration.sql)
+            await line.run(migration.sql, LONGEST_SECS)
             await line.fetch(
                 "insert into schema_migrations values ($1, $2, $3, $4,"
                 " cast(extract(epoch from clock_timestamp()) * 1000000 as bigint))",

@@ -195,9 +195,10 @@ class Transaction(Loaded):
         for record_class, table in TABLES.items():
             self._collect(record_class, table.insert, found)
         if self._released:
-            rows = [(*key, released) for key, released in self._released.items()]
+            # In order: two writers that release the same payloads wait in a line.
+            rows = [(*key, released) for key, released in sorted(self._released.items())]
             found["release_payloads"] = Write("release_payloads", rows, False)
-            gone = list(self._released)
+            gone = sorted(self._released)
             found["delete_released_payloads"] = Write("delete_released_payloads", [*gone], False)
         if self.facts:
             found["insert_facts"] = Write("insert_facts", [tuple(fact) for fact in self.facts], False)

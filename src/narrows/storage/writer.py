@@ -116,6 +116,7 @@ class Writer:
         self._max_queue_bytes = max_queue_bytes
         self._max_batch = max_batch
         self._last_stamp = last_stamp
+        self._quiet_until = -1.0
         self._foreground: deque[Ticket] = deque()
         self._background: deque[Ticket] = deque()
         self._queued_bytes = 0
@@ -243,7 +244,10 @@ class Writer:
         if failure.unknown:
             log.error("the outcome of a batch of %d is unknown: %s", len(batch), failure)
             return unknown(batch)
-        log.error("nothing of a batch of %d was done: %s", len(batch), failure)
+        now = self.clock.monotonic()
+        if now >= self._quiet_until:  # while the database is away, one line a second tells it
+            self._quiet_until = now + 1.0
+            log.error("nothing of a batch of %d was done: %s", len(batch), failure)
         message = f"The database cannot be written: {failure}. Nothing was done; send again later."
         return Result([Outcome(error=Unavailable(message, retry_after_secs=5)) for _ in batch], None)
 

@@ -21,7 +21,10 @@ PIECE_ROWS: Final = 256
 
 #: SQLite's rows keep room for what an update adds; a row that has had its update has given it back.
 _ROOM: Final = "room"
-_HAS_ROOM: Final = {"triggers": "settled_at is null", "runs": "dispatch = 0 and finished_at is null"}
+_HAS_ROOM: Final = {
+    "triggers": "{settled_at} is null",
+    "runs": "{dispatch} = 0 and {finished_at} is null",
+}
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -48,14 +51,12 @@ class Table(NamedTuple):
 
     @property
     def inserting(self) -> str:
-        """One row into SQLite, with the room that it would have there."""
-        columns = ", ".join(self.columns)
-        if self.room is None:
-            marks = ", ".join("?" for _ in self.columns)
-            return f"insert into {self.name} ({columns}) values ({marks})"  # noqa: S608 - see above
-        named = ", ".join(f"? as {column}" for column in self.columns)
-        room = f"case when {_HAS_ROOM[self.name]} then {self.room} end"
-        return f"insert into {self.name} ({columns}, {_ROOM}) select {columns}, {room} from (select {named})"  # noqa: S608 - see above
+        """One row into SQLite, with the room that it would have there. (Row by row: to pass them on as one
+        JSON text, as the writer does beside an event loop, takes three times as long.)"""
+        values = {column: f"?{number}" for number, column in enumerate(self.columns, 1)}
+        if self.room is not None:
+            values[_ROOM] = f"case when {_HAS_ROOM[self.name].format(**values)} then {self.room} end"
+        return f"insert into {self.name} ({', '.join(values)}) values ({', '.join(values.values())})"  # noqa: S608 - see above
 
 
 class Chunk(NamedTuple):
