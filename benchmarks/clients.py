@@ -16,8 +16,8 @@ from typing import Any
 
 import uvloop
 
+from benchmarks.places import HOST
 from benchmarks.prepare import API_KEY
-from benchmarks.server import HOST
 
 _CONNECT_AT_ONCE = 200
 
@@ -99,9 +99,9 @@ def settled_secs(port: int, trigger_ids: list[str]) -> list[float]:
     return uvloop.run(poll_all())
 
 
-def resumed_milliseconds(port: int, count: int) -> list[float]:
+def resumed_milliseconds(waiting_port: int, sending_port: int, count: int) -> list[float]:
     """From the first byte of the send to the last byte of the long poll that waited for it."""
-    waiter, sender, took = Wire(port), Wire(port), []
+    waiter, sender, took = Wire(waiting_port), Wire(sending_port), []
     for number in range(count):
         opened = sender.call("POST", "/v1/events", {"event_key": f"resume:{time.time_ns()}:{number}"})
         waiter.put("GET", f"/v1/triggers/{opened['id']}/wait?timeout_secs=30")

@@ -1,12 +1,18 @@
 -- Requests for wrk. Arguments: mode (send, noop, open, batch), API key, keys file, first line, lines.
 -- Each thread takes every n-th line, so that no key is sent twice; running out shows as 404s, and
--- the harness refuses such a run. Requests are put together here: wrk.format costs more than they do.
+-- the harness refuses such a run. There is a thread for each port in PORTS. Requests are put together here: wrk.format costs more than they do.
 
 local count = 0
 local threads = {}
 
+local addresses = {}
+for port in (os.getenv("PORTS") or ""):gmatch("%d+") do
+  addresses[#addresses + 1] = port
+end
+
 function setup(thread)
   thread:set("number", count)
+  if #addresses > 1 then thread.addr = wrk.lookup("127.0.0.1", addresses[count + 1])[1] end
   count = count + 1
   table.insert(threads, thread)
 end

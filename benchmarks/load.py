@@ -1,4 +1,4 @@
-"""Load from wrk: one call is one run, and says what wrk itself cost."""
+"""Load from wrk: one call is one run, and says what wrk itself, the server and the database cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.server import HOST, Server
+from benchmarks.places import HOST
+from benchmarks.server import Server
 
 SCRIPT = Path(__file__).with_name("load.lua")
 
@@ -24,9 +25,10 @@ class Load(NamedTuple):
     max_ms: float
     load_cpu: float
     server_cpu: float
+    database_cpu: float
 
 
-class Keys(NamedTuple):
+class Part(NamedTuple):
     """A part of a keys file: lines `first` to `first + lines`."""
 
     path: Path
@@ -35,34 +37,37 @@ class Keys(NamedTuple):
 
 
 def run(
-    server: Server, api_key: str, mode: str, *, secs: int, connections: int = 64, keys: Keys | None = None
+    server: Server, api_key: str, mode: str, *, secs: int, connections: int = 64, keys: Part | None = None
 ) -> Load:
-    """Run wrk. Raises SystemExit where a single reply was not 2xx: such a figure means nothing."""
+    """Run wrk, with as many connections to each node. Raises SystemExit where a single reply was not 2xx: such
+    a figure means nothing."""
     where = [str(keys.path), str(keys.first), str(keys.lines)] if keys else ["-", "0", "0"]
     command = [
-        "wrk", "-t1", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(SCRIPT),
-        f"http://{HOST}:{server.port}", "--", mode, api_key, *where, "1",
+        "wrk", f"-t{len(server.nodes)}", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(SCRIPT),
+        f"http://{HOST}:{server.port}", "--", mode, api_key, *where, str(len(server.nodes)),
     ]  # fmt: skip
-    cpu_before, load_before = server.cpu_secs(), _children_secs()
+    before = _cpu_secs(server)
     # LC_ALL: wrk's numbers with a point. The key file is read before the clock of wrk starts.
-    out = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"}
-    ).stdout
+    environment = {**os.environ, "LC_ALL": "C", "PORTS": " ".join(map(str, server.ports))}
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     result = json.loads(out.partition("RESULT ")[2])
     if result["refused"] or result["broken"] or not result["requests"]:
         raise SystemExit(f"{mode}: not every request was answered with 2xx: {result}\n{out}")
     duration_secs = result["duration_us"] / 1e6
+    used = [(now - then) / duration_secs for now, then in zip(_cpu_secs(server), before, strict=True)]
     return Load(
         per_sec=result["requests"] / duration_secs,
         requests=result["requests"],
         p50_ms=result["p50_us"] / 1000,
         p99_ms=result["p99_us"] / 1000,
         max_ms=result["max_us"] / 1000,
-        load_cpu=(_children_secs() - load_before) / duration_secs,
-        server_cpu=(server.cpu_secs() - cpu_before) / duration_secs,
+        load_cpu=used[0],
+        server_cpu=used[1],
+        database_cpu=used[2],
     )
 
 
-def _children_secs() -> float:
+def _cpu_secs(server: Server) -> tuple[float, float, float]:
+    """Of wrk, of all nodes, of the database's server."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+    return usage.ru_utime + usage.ru_stime, server.cpu_secs(), server.copy.cpu_secs()

@@ -2,16 +2,11 @@
 and that row and its fact are copied with other ids, keys and times until there are enough.
 
 So the rows look as the server writes them, whatever the schema. The two time-ordered trees are filled
-in order, as they fill in life; the index of due times at random. Runs in a process of its own, so
-that it and a server never have the same file open.
-
-    python -m benchmarks.prepare base --rows 1000000 --out FILE
-    python -m benchmarks.prepare add FILE --count 10000 --prefix due --due-at ... --per-sec 1000
+in order, as they fill in life; the index of due times at random.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import random
@@ -21,18 +16,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
-
-from benchmarks.server import HOST, WORK, Server
+from benchmarks.databases import Copy, Database
+from benchmarks.places import HOST
+from benchmarks.server import Server
+from benchmarks.tables import Tables
 from narrows.api.keys import hash_secret, make_key, make_key_id
 from narrows.core.ids import make_id
-from narrows.storage import sqlite
 
 PROJECT = "bench"
 #: Fixed, so that a prepared database and its key can be used again. It opens nothing but these files.
 API_KEY = make_key(make_key_id(1_700_000_000_000_000, b"benc"), b"0123456789abcdef0123456789abcdef")
-_US = 1_000_000
-_DAY_US = 86_400 * _US
+US = 1_000_000
+_DAY_US = 86_400 * US
 _CHUNK = 50_000
 
 
@@ -44,56 +39,81 @@ class Wait(NamedTuple):
     expires_at: int
 
 
-def base(rows: int, out: Path) -> None:
-    """A database with one project, one key and `rows` waits, `wait:000000000` and so on."""
-    empty = WORK / "empty.db"
-    _make_empty(empty)
-    with Server(empty) as server:
-        _open(server, "template:0")
-    server.database.replace(out)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{server.database}{suffix}").unlink(missing_ok=True)
+def waits(database: Database, rows: int) -> str:
+    """The name of a prepared database with one project, one key and `rows` waits, `wait:000000000` and so on;
+    made once per schema."""
+    stem = f"waits_{rows}_"
+    name = stem + _version(database)
+    if name not in database.prepared():
+        forget(database, stem)
+        print(f"preparing {rows:,} waits on {database.title} ...", flush=True)
+        copy = empty(database)
+        with Server(copy) as server:
+            _open(server, "template:0")
+        with copy.tables() as tables:
+            _fill(tables, rows)
+        database.keep(copy, name)
+    return name
+
+
+def forget(database: Database, stem: str) -> None:
+    """What was prepared under names that begin so is not needed any more."""
+    for old in database.prepared():
+        if old.startswith(stem):
+            database.forget(old)
+
+
+def empty(database: Database) -> Copy:
+    """A database with a project and its API key."""
+    copy = database.empty()
     now = time.time_ns() // 1000
-    start = now - rows * 100 - 10 * _US
-    randomness = random.Random(rows)
-    waits = (
-        Wait(
-            f"wait:{number:09}",
-            at := start + number * 100,
-            at + randomness.randrange(2 * _DAY_US, 30 * _DAY_US),
-        )
-        for number in range(rows)
-    )
-    _insert(out, waits, rebuild=True)
+    key_id = API_KEY.split("_")[1]
+    with copy.tables() as tables:
+        tables.insert("projects", [{"id": PROJECT, "name": None, "created_at": now}])
+        key = {"id": key_id, "project_id": PROJECT, "scopes": '["*"]', "secret_hash": hash_secret(API_KEY)}
+        tables.insert("api_keys", [{**key, "created_at": now}])
+    return copy
 
 
-def add(database: Path, count: int, prefix: str, due_at: int, per_sec: float, scattered: bool) -> None:
+def add(
+    copy: Copy, count: int, prefix: str, *, due_at: int = 0, per_sec: float = 0, scattered: bool = False
+) -> None:
     """More waits, due from `due_at` on at `per_sec` (0: all at that instant); `scattered` puts their
-    rows at random places among the others instead of at the end."""
+    rows at random places among the others instead of at the end, where the database keeps them by id."""
     now = time.time_ns() // 1000
     randomness = random.Random(count)
-    gap = int(_US / per_sec) if per_sec else 0
-    places = [now - randomness.randrange(100 * _US) if scattered else now - count + n for n in range(count)]
-    waits = [
+    gap = int(US / per_sec) if per_sec else 0
+    places = [now - randomness.randrange(100 * US) if scattered else now - count + n for n in range(count)]
+    added = (
         Wait(f"{prefix}:{number:09}", place, (due_at or now + _DAY_US) + number * gap)
         for number, place in enumerate(places)
-    ]
-    _insert(database, waits, rebuild=False)
-
-
-def _make_empty(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-    connection = sqlite.connect(path)
-    now = time.time_ns() // 1000
-    sqlite.migrate(connection, now)
-    key_id = API_KEY.split("_")[1]
-    connection.execute("insert into projects (id, name, created_at) values (?, null, ?)", (PROJECT, now))
-    connection.execute(
-        "insert into api_keys (id, project_id, scopes, secret_hash, created_at) values (?, ?, ?, ?, ?)",
-        (key_id, PROJECT, '["*"]', hash_secret(API_KEY), now),
     )
-    _finish(connection)
+    with copy.tables() as tables:
+        _insert(tables, added)
+
+
+def count_more(tables: Tables, table: str, column: str, count: int) -> None:
+    """Add to one of the rows that a statistic is the sum of."""
+    first = f"(select min(writer) from {table} where project_id = '{PROJECT}')"
+    tables.run(
+        f"update {table} set {column} = {column} + {count} where project_id = '{PROJECT}' and writer = {first}"
+    )
+
+
+def chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    chunk: list[Any] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _version(database: Database) -> str:
+    """What is prepared anew when the schema or this file has changed."""
+    return hashlib.sha256((database.schema + Path(__file__).read_text()).encode()).hexdigest()[:12]
 
 
 def _open(server: Server, key: str) -> None:
@@ -105,44 +125,47 @@ def _open(server: Server, key: str) -> None:
     urllib.request.urlopen(request, timeout=10).read()
 
 
-def _insert(path: Path, waits: Iterable[Wait], *, rebuild: bool) -> None:
-    connection = sqlite.connect(path, cache_mib=512)
-    connection.execute("pragma synchronous = off")
-    trigger, fact = _template(connection, "triggers"), _template(connection, "facts")
-    indexes = list(
-        connection.execute(
-            "select name, sql from sqlite_schema where type='index' and tbl_name='triggers' and sql > ''"
-        )
-    )
-    if rebuild:
-        for name, _ in indexes:
-            connection.execute(f"drop index {name}")
-    added = 0
-    for chunk in _chunks(_copies(waits, trigger, fact)):
-        with connection:
-            connection.executemany(_sql("triggers", trigger), (row for row, _ in chunk))
-            connection.executemany(
-                _sql("facts", fact), (row for _, row in sorted(chunk, key=lambda pair: pair[1]["id"]))
+def _fill(tables: Tables, rows: int) -> None:
+    now = time.time_ns() // 1000
+    start = now - rows * 100 - 10 * US
+    randomness = random.Random(rows)
+    indexes = tables.indexes("triggers")
+    for index in indexes:
+        tables.run(f"drop index {index.name}")
+    _insert(
+        tables,
+        (
+            Wait(
+                f"wait:{number:09}",
+                at := start + number * 100,
+                at + randomness.randrange(2 * _DAY_US, 30 * _DAY_US),
             )
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        added += len(chunk)
-    if rebuild:
-        for _, sql in indexes:
-            connection.execute(sql)
-    connection.execute("update counters set waiting = waiting + ? where project_id = ?", (added, PROJECT))
-    _finish(connection)
+            for number in range(rows)
+        ),
+    )
+    for index in indexes:
+        tables.run(index.sql)
+    tables.finish()
 
 
-def _template(connection: apsw.Connection, table: str) -> dict[str, Any]:
-    cursor = connection.execute(f"select * from {table} where project_id = ? order by id limit 1", (PROJECT,))
-    names = [column[0] for column in cursor.get_description()]
-    return dict(zip(names, next(cursor), strict=True))
+def _insert(tables: Tables, added: Iterable[Wait]) -> None:
+    trigger, fact = _template(tables, "triggers"), _template(tables, "facts")
+    count = 0
+    for chunk in chunks(_copies(added, trigger, fact)):
+        tables.insert("triggers", [row for row, _ in chunk])
+        tables.insert("facts", sorted((row for _, row in chunk), key=lambda row: str(row["id"])))
+        count += len(chunk)
+    count_more(tables, "counters", "waiting", count)
+
+
+def _template(tables: Tables, table: str) -> dict[str, Any]:
+    return tables.rows(f"select * from {table} where project_id = '{PROJECT}' order by id limit 1")[0]
 
 
 def _copies(
-    waits: Iterable[Wait], trigger: dict[str, Any], fact: dict[str, Any]
+    added: Iterable[Wait], trigger: dict[str, Any], fact: dict[str, Any]
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for wait in waits:
+    for wait in added:
         entropy = int.from_bytes(hashlib.blake2b(wait.event_key.encode(), digest_size=8).digest(), "big")
         trigger_id = make_id(wait.requested_at, 0, entropy)
         fact_id = make_id(wait.requested_at, 1, entropy)
@@ -150,54 +173,9 @@ def _copies(
             **trigger,
             "id": trigger_id,
             "event_key": wait.event_key,
-            "timeout_secs": max(1, (wait.expires_at - wait.requested_at) // _US),
+            "timeout_secs": max(1, (wait.expires_at - wait.requested_at) // US),
             "requested_at": wait.requested_at,
             "expires_at": wait.expires_at,
             "last_fact_id": fact_id if trigger["last_fact_id"] else None,
         }
         yield row, {**fact, "id": fact_id, "subject_id": trigger_id, "at": wait.requested_at}
-
-
-def _sql(table: str, row: dict[str, Any]) -> str:
-    return f"insert into {table} ({', '.join(row)}) values ({', '.join(':' + name for name in row)})"
-
-
-def _chunks(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    chunk: list[Any] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def _finish(connection: apsw.Connection) -> None:
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    connection.close()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    making = commands.add_parser("base")
-    making.add_argument("--rows", type=int, required=True)
-    making.add_argument("--out", type=Path, required=True)
-    adding = commands.add_parser("add")
-    adding.add_argument("database", type=Path)
-    adding.add_argument("--count", type=int, required=True)
-    adding.add_argument("--prefix", required=True)
-    adding.add_argument("--due-at", type=int, default=0)
-    adding.add_argument("--per-sec", type=float, default=0)
-    adding.add_argument("--scattered", action="store_true")
-    given = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
-    if given.command == "base":
-        base(given.rows, given.out)
-    else:
-        add(given.database, given.count, given.prefix, given.due_at, given.per_sec, given.scattered)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,38 +1,35 @@
 """Makes databases with many runs, as `prepare.py` makes those with many waits: the real server makes one
 run, queued or waiting, and whatever rows that are is copied with other ids and keys.
-
-    python -m benchmarks.prepare_runs queued --rows 1000000 --out FILE
-    python -m benchmarks.prepare_runs waiting --rows 100000 --out FILE
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import time
-from pathlib import Path
 from typing import Any
 
-import apsw
-
+from benchmarks import prepare
 from benchmarks.clients import Wire
-from benchmarks.prepare import PROJECT, _chunks, _finish, _make_empty, _sql
-from benchmarks.server import WORK, Server
+from benchmarks.databases import Database
+from benchmarks.prepare import PROJECT, chunks, count_more
+from benchmarks.server import Server
+from benchmarks.tables import Rows, Tables
 from narrows.core.ids import make_id
-from narrows.storage import sqlite
 
 JOB = "bench"
 KEY = "template:0"
 #: Where a run leaves rows, and what names them there.
 _TABLES = ("roots", "runs", "wait_groups", "triggers", "facts")
-Tables = dict[str, list[dict[str, Any]]]
+Template = dict[str, Rows]
 
 
-def make(state: str, rows: int, out: Path) -> None:
-    """A database whose job `bench` has `rows` runs in that state."""
-    empty = WORK / "empty-runs.db"
-    _make_empty(empty)
-    with Server(empty) as server:
+def runs(database: Database, state: str, rows: int) -> str:
+    """The name of a prepared database whose job `bench` has `rows` runs in that state; made anew each time, since
+    leases and delays of old runs would be over."""
+    name = f"runs_{state}_{rows}"
+    prepare.forget(database, name)
+    copy = prepare.empty(database)
+    with Server(copy) as server:
         wire = Wire(server.port)
         wire.call("POST", "/v1/jobs", {"slug": JOB})
         wire.call("POST", f"/v1/jobs/{JOB}/trigger", {"payload": {"number": 1}})
@@ -42,43 +39,37 @@ def make(state: str, rows: int, out: Path) -> None:
             path = f"/sdk/v1/runs/{claimed['run']['id']}/wait-for-event"
             wire.call("POST", path, wait, token=claimed["run_token"])
         wire.close()
-    server.database.replace(out)
-    for suffix in ("-wal", "-shm"):
-        Path(f"{server.database}{suffix}").unlink(missing_ok=True)
-    _multiply(out, state, rows - 1)
+    with copy.tables() as tables:
+        _multiply(tables, state, rows - 1)
+    database.keep(copy, name)
+    return name
 
 
-def _multiply(path: Path, state: str, count: int) -> None:
-    connection = sqlite.connect(path, cache_mib=512)
-    connection.execute("pragma synchronous = off")
-    template = _template(connection)
+def _multiply(tables: Tables, state: str, count: int) -> None:
+    template = _template(tables)
     now = time.time_ns() // 1000
     start = now - count * 100
-    for chunk in _chunks(_copy(template, number, start + number * 100) for number in range(count)):
-        with connection:
-            for table, rows in template.items():
-                for position, row in enumerate(rows):
-                    connection.executemany(_sql(table, row), (copied[table][position] for copied in chunk))
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    connection.execute(f"update run_counters set {state} = {state} + ?", (count,))
+    for chunk in chunks(_copy(template, number, start + number * 100) for number in range(count)):
+        for table, rows in template.items():
+            for position in range(len(rows)):
+                tables.insert(table, [copied[table][position] for copied in chunk])
+    count_more(tables, "run_counters", state, count)
     if state == "waiting":
-        connection.execute("update counters set waiting = waiting + ? where project_id = ?", (count, PROJECT))
-    _finish(connection)
+        count_more(tables, "counters", "waiting", count)
+    tables.finish()
 
 
-def _template(connection: apsw.Connection) -> Tables:
-    found: Tables = {}
+def _template(tables: Tables) -> Template:
+    found: Template = {}
     for table in _TABLES:
-        cursor = connection.execute(f"select * from {table} where project_id = ?", (PROJECT,))
-        for row in cursor:
-            names = [column[0] for column in cursor.get_description()]
-            found.setdefault(table, []).append(dict(zip(names, row, strict=True)))
+        if rows := tables.rows(f"select * from {table} where project_id = '{PROJECT}'"):
+            found[table] = rows
     (run,) = found["runs"]
     found["facts"] = [fact for fact in found["facts"] if fact["root_id"] == run["root_id"]]
     return found
 
 
-def _copy(template: Tables, number: int, at: int) -> Tables:
+def _copy(template: Template, number: int, at: int) -> Template:
     """All rows of one run with new ids, which stay what they were to each other."""
     entropy = int.from_bytes(hashlib.blake2b(b"%d" % number, digest_size=8).digest(), "big")
     olds = sorted({row["id"] for rows in template.values() for row in rows})
@@ -98,17 +89,3 @@ def _copy(template: Tables, number: int, at: int) -> Tables:
         table: [{name: renamed(value) for name, value in row.items()} for row in rows]
         for table, rows in template.items()
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("state", choices=("queued", "waiting"))
-    parser.add_argument("--rows", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
-    WORK.mkdir(parents=True, exist_ok=True)
-    make(given.state, given.rows, given.out)
-
-
-if __name__ == "__main__":
-    main()

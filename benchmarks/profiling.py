@@ -12,7 +12,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.server import WORK, Server
+from benchmarks.places import WORK
+from benchmarks.server import Server
 
 RATE = 200
 #: (pattern over "function (file:line)", part); the first that fits the innermost frame wins.
@@ -21,8 +22,16 @@ PARTS: tuple[tuple[str, str], ...] = (
     (r"\bwrite .*storage/sqlite", "storage: SQLite statements that write"),
     (r"\b(load|rows|_as_one_text) .*storage/sqlite", "storage: SQLite statements that read"),
     (r"\bbegin .*storage/sqlite", "storage: SQLite begin"),
+    (r"asyncpg/", "driver of PostgreSQL (asyncpg)"),
+    (r"\bwrite .*storage/postgres", "storage: PostgreSQL statements that write"),
+    (r"\bload\w* .*storage/postgres", "storage: PostgreSQL statements that read"),
+    (r"storage/(postgres|locks)", "storage: PostgreSQL begin, locks, commit"),
+    (r"storage/(hints|news|member)", "storage: what nodes tell each other"),
     (r"storage/checkpoint", "storage: checkpoint"),
-    (r"storage/(transaction|writer|store|lookups|statements)", "storage: batch, transaction"),
+    (
+        r"storage/(transaction|writer|store|front|lookups|loaded|statements|statistics|following)",
+        "storage: batch, transaction",
+    ),
     (r"narrows/(core|operations)/", "core and operations"),
     (r"narrows/engine/", "engine: feed, roles"),
     (r"api/(auth|keys)", "authentication"),
@@ -43,7 +52,7 @@ def profile(server: Server, secs: int) -> subprocess.Popen[str]:
     recorder = Path(sys.executable).with_name("py-spy")
     return subprocess.Popen(
         [
-            recorder, "record", "--pid", str(server.process.pid), "--duration", str(secs), "--rate", str(RATE),
+            recorder, "record", "--pid", str(server.nodes[0].process.pid), "--duration", str(secs), "--rate", str(RATE),
             "--format", "raw", "--threads", "--full-filenames", "--output", WORK / "profile.txt",
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -58,7 +67,7 @@ def part_of(frames: list[str]) -> str:
     return "other"
 
 
-def table(secs: int) -> list[str]:
+def table(secs: int, place: str) -> list[str]:
     """The lines of the table, from the recording."""
     parts: Counter[str] = Counter()
     threads: Counter[str] = Counter()
@@ -76,7 +85,7 @@ def table(secs: int) -> list[str]:
         return ["No profile: py-spy may not look into the server's process here (it needs ptrace)."]
     wall = RATE * secs
     lines = [
-        "### Profile of the send path, 64 connections, random keys",
+        f"### Profile of the send path, {place}, 64 connections, random keys",
         "",
         f"`py-spy record --rate {RATE}` over {secs} s; shares of the samples in which a thread was at work.",
         "",

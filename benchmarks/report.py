@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.server import ENVIRONMENT, ROOT
+from benchmarks.places import ROOT
+from benchmarks.server import ENVIRONMENT
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Results
@@ -41,9 +42,10 @@ class Spread(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table. `met` None: no target hangs on it."""
+    """One line of the table: what was measured and where. `met` None: no target hangs on it."""
 
     what: str
+    place: str
     target: str
     measured: str
     met: bool | None = None
@@ -63,7 +65,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def line(row: Row) -> str:
     verdict = {None: "", True: "met", False: "**missed**"}[row.met]
-    return f"| {row.what} | {row.target} | {row.measured} | {verdict} | {row.note} |"
+    return f"| {row.what} | {row.place} | {row.target} | {row.measured} | {verdict} | {row.note} |"
 
 
 class Table:
@@ -72,6 +74,14 @@ class Table:
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.profile: list[str] = []
+        #: (what, place) -> a figure that another place is compared with.
+        self.figures: dict[tuple[str, str], float] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        """The rows of one thing stand together, in the order in which things were first measured."""
+        order = {what: number for number, what in enumerate(dict.fromkeys(row.what for row in self.rows))}
+        return [line(row) for row in sorted(self.rows, key=lambda row: order[row.what])]
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
@@ -111,9 +121,9 @@ def write(
         f"- Load average before the start: {busy:.2f} (a quiet machine has 0; other work takes its share of every figure)",
         f"- Settings: the defaults, access log included, but for the bounds of one project: {settings}",
         "",
-        "| what | target | measured | verdict | note |",
-        "| --- | --- | --- | --- | --- |",
-        *map(line, table.rows),
+        "| what | on | target | measured | verdict | note |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *table.lines,
         "",
         *table.profile,
     ]

@@ -9,15 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import clients, load
+from benchmarks import clients, load, prepare_runs
 from benchmarks.clients import Wire
+from benchmarks.places import HOST, ROOT
 from benchmarks.prepare import API_KEY
 from benchmarks.prepare_runs import JOB
-from benchmarks.report import Row, figure, quantile
-from benchmarks.server import HOST, ROOT, WORK, Server
+from benchmarks.report import figure, quantile
+from benchmarks.server import Server
 from benchmarks.setting import Setting, spread
 from narrows.client import AsyncClient, AsyncWorkerRun, Worker
 
@@ -25,22 +25,6 @@ ONE_BY_ONE = 200
 #: More than a worker can end in a run of the benchmark.
 BACKLOG = 60_000
 WAITING = 100_000
-
-
-def _prepared(state: str, rows: int) -> Path:
-    path = WORK / f"runs-{state}-{rows}.db"
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.prepare_runs",
-        state,
-        "--rows",
-        str(rows),
-        "--out",
-        str(path),
-    ]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return path
 
 
 # ---- one at a time on an idle server -----------------------------------------------------------
@@ -154,25 +138,23 @@ def one_run(setting: Setting) -> None:
     pushed: list[float] = []
     fetched: list[float] = []
     for _ in range(setting.runs):
-        with Server(setting.big, allow=HOST) as server:
+        with setting.server(setting.big, allow=HOST) as server:
             first, second = _by_push(server)
             dispatched += first
             pushed += second
             fetched += _by_worker(server)
-    for what, times, most in (
+    for what, times, (p50_most, p99_most) in (
         ("run triggered to dispatched to an endpoint", dispatched, (5, 15)),
-        ("send to resumed by a worker", fetched, (5, 15)),
+        ("send to resumed by a worker", fetched, setting.of((5, 15), (10, 30))),
         ("send to resumed by push", pushed, (10, 30)),
     ):
         p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
-        setting.table.add(
-            Row(
-                f"{what}, p50 / p99, idle",
-                f"<= {most[0]} / {most[1]} ms",
-                f"{figure(p50)} / {figure(p99)} ms",
-                p50 <= most[0] and p99 <= most[1],
-                f"client; {len(times)} runs",
-            )
+        setting.add(
+            f"{what}, p50 / p99, idle",
+            f"<= {p50_most} / {p99_most} ms",
+            f"{figure(p50)} / {figure(p99)} ms",
+            p50 <= p50_most and p99 <= p99_most,
+            f"client; {len(times)} runs",
         )
 
 
@@ -181,65 +163,67 @@ def one_run(setting: Setting) -> None:
 
 def through_worker(setting: Setting) -> None:
     """Runs a second through one worker, with a no-op handler and with one wait each; the ratio to the no-op."""
-    backlog = _prepared("queued", BACKLOG)
+    backlog = prepare_runs.runs(setting.database, "queued", BACKLOG)
     for mode, what, least in (("noop", "a no-op handler", 1_500), ("wait", "one wait each", 600)):
         rates, ratios, used = [], [], []
         for _ in range(setting.runs):
-            with Server(backlog) as server:
+            with setting.server(backlog) as server:
                 noop = load.run(server, API_KEY, "noop", secs=setting.secs)
-                url = f"http://{HOST}:{server.port}"
-                command = [sys.executable, "-m", "benchmarks.workers", url, mode, str(setting.secs)]
-                before, began = server.cpu_secs(), time.perf_counter()
-                done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-                cpu = (server.cpu_secs() - before) / (time.perf_counter() - began)
-            found = json.loads(done.stdout)
+                found, cpu = _work(server, mode, setting.secs)
             rates.append(found["per_sec"])
             ratios.append(found["per_sec"] / noop.per_sec)
             used.append((found["cpu"], cpu))
         rate = spread(rates)
         worker_cpu, server_cpu = used[len(used) // 2]
-        setting.table.add(
-            Row(
-                f"runs through a worker with {what}",
-                f">= {least:,}/s",
-                f"{rate}/s",
-                rate.median >= least,
-                f"{spread(ratios)} of the no-op; the worker used {worker_cpu:.0%} of a core,"
-                f" the server {server_cpu:.0%}",
-            )
+        setting.add(
+            f"runs through a worker with {what}",
+            f">= {least:,}/s",
+            f"{rate}/s",
+            rate.median >= least,
+            f"{spread(ratios)} of the no-op; the worker used {worker_cpu:.0%} of a core,"
+            f" the server {server_cpu:.0%}",
         )
+
+
+def _work(server: Server, mode: str, secs: int) -> tuple[dict[str, float], float]:
+    """What a worker in a process of its own tells, and what share of a core the server used meanwhile."""
+    url = f"http://{HOST}:{server.port}"
+    command = [sys.executable, "-m", "benchmarks.workers", url, mode, str(secs)]
+    before, began = server.cpu_secs(), time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    cpu = (server.cpu_secs() - before) / (time.perf_counter() - began)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found, cpu
 
 
 def waiting_runs(setting: Setting) -> None:
     """What a crowd of waiting runs costs an idle server."""
-    crowd, cpu, memory = _prepared("waiting", WAITING), [], []
+    crowd, cpu, memory = prepare_runs.runs(setting.database, "waiting", WAITING), [], []
     for _ in range(setting.runs):
-        with Server(crowd) as server:
+        with setting.server(crowd) as server:
             time.sleep(2)
             before = server.cpu_secs()
             time.sleep(5)
             cpu.append((server.cpu_secs() - before) / 5 * 100)
             memory.append(server.memory_bytes() / 1e6)
     what = f"idle with {WAITING:,} waiting runs: CPU / memory"
-    setting.table.add(Row(what, "", f"{spread(cpu)} % / {spread(memory)} MB"))
+    setting.add(what, "", f"{spread(cpu)} % / {spread(memory)} MB")
 
 
 def claims(setting: Setting) -> None:
     """Claims of one run, one after the other, from a long queue."""
-    path, times = _prepared("queued", setting.rows), []
+    queue_of_runs, times = prepare_runs.runs(setting.database, "queued", setting.rows), []
     body: dict[str, Any] = {"jobs": [JOB], "limit": 1, "wait_secs": 0}
     for _ in range(setting.runs):
-        with Server(path) as server:
+        with setting.server(queue_of_runs) as server:
             clients.milliseconds(server.port, "POST", "/v1/workers/claim", 20, body)
             times += clients.milliseconds(server.port, "POST", "/v1/workers/claim", 300, body)
-    path.unlink()
+    setting.database.forget(queue_of_runs)
     p50, p99 = quantile(times, 0.5), quantile(times, 0.99)
-    setting.table.add(
-        Row(
-            f"a claim with {setting.rows:,} queued runs, p99",
-            "<= 10 ms",
-            f"{figure(p99)} ms",
-            p99 <= 10,
-            f"client; p50 {figure(p50)} ms, {len(times)} claims",
-        )
+    setting.add(
+        f"a claim with {setting.rows:,} queued runs, p99",
+        "<= 10 ms",
+        f"{figure(p99)} ms",
+        p99 <= 10,
+        f"client; p50 {figure(p50)} ms, {len(times)} claims",
     )

@@ -1,7 +1,9 @@
-"""Starts and stops the server that is measured, and reads its CPU and memory from the system."""
+"""Starts and stops the server that is measured, one node or several, and reads its CPU and memory from the
+system."""
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -12,9 +14,9 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / "benchmarks" / ".work"
-HOST = "127.0.0.1"
+from benchmarks.databases import Copy
+from benchmarks.places import HOST, ROOT, WORK
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 #: What differs from the default settings, and is said so in the results: the bounds of one project.
@@ -22,6 +24,8 @@ ENVIRONMENT = {
     "NARROWS_WAITING_PER_PROJECT": "1000000000",
     "NARROWS_STREAMS_PER_PROJECT": "10000",
 }
+#: All nodes have the same, those of the next run too. It opens nothing but the benchmark's own databases.
+SECRET_KEY = base64.b64encode(b"only for databases of benchmarks").decode()
 
 
 def free_port() -> int:
@@ -30,53 +34,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Server:
-    """A server in a process of its own, on a fresh copy of a prepared database.
+class Node:
+    """One process of the server."""
 
-    `plain` starts `narrows serve` itself, without the benchmark's switches; `allow` is a target that may be
-    called although it is not public.
-    """
-
-    def __init__(
-        self, prepared: Path | None, *, one_per_commit: bool = False, plain: bool = False, allow: str = ""
-    ) -> None:
-        self.data = WORK / "data"
+    def __init__(self, number: int, command: list[str], environment: dict[str, str]) -> None:
+        self.data = WORK / f"node-{number}"
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
-        self.database = self.data / "narrows.db"
-        if prepared is not None:
-            copy(prepared, self.database)
         self.port = free_port()
-        module = ["narrows"] if plain else ["benchmarks.serve"]
-        switches = ["--one-per-commit"] if one_per_commit else []
-        serve = ["serve", "--data", str(self.data), "--host", HOST, "--port", str(self.port)]
-        self._command = [sys.executable, "-m", *module, *switches, *serve]
-        self._environment = {**ENVIRONMENT, **({"NARROWS_ALLOW_TARGETS": allow} if allow else {})}
-        self.started_secs = 0.0
+        self._log_path = WORK / f"server-{number}.log"
+        where = ["--data", str(self.data), "--host", HOST, "--port", str(self.port)]
+        self._command = [*command, *where]
+        self._environment = {**os.environ, **environment, "NARROWS_SECRET_KEY": SECRET_KEY}
 
-    def __enter__(self) -> Server:
-        self._log = (WORK / "server.log").open("w")
+    def start(self) -> float:
+        """Start it and wait for its first answer; how many seconds that took."""
+        self._log = self._log_path.open("w")
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            self._command,
-            cwd=ROOT,
-            stdout=self._log,
-            stderr=self._log,
-            env={**os.environ, **self._environment},
+            self._command, cwd=ROOT, stdout=self._log, stderr=self._log, env=self._environment
         )
         self._wait_for_answer(began + 60)
-        self.started_secs = time.perf_counter() - began
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+        return time.perf_counter() - began
 
     def _wait_for_answer(self, deadline: float) -> None:
         while time.perf_counter() < deadline:
             if self.process.poll() is not None:
-                raise SystemExit(f"the server ended:\n{(WORK / 'server.log').read_text()[-2000:]}")
+                raise SystemExit(f"the server ended:\n{self._log_path.read_text()[-2000:]}")
             try:
                 with socket.create_connection((HOST, self.port), 1) as client:
                     client.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -108,9 +92,61 @@ class Server:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def copy(source: Path, target: Path) -> None:
-    """A fresh copy, on the disk before the measurement begins, so that it disturbs nothing."""
-    subprocess.run(["cp", "--reflink=auto", str(source), str(target)], check=True)
-    descriptor = os.open(target, os.O_RDWR)
-    os.fdatasync(descriptor)
-    os.close(descriptor)
+class Server:
+    """A server in processes of its own, on a fresh copy of a prepared database.
+
+    `plain` starts `narrows serve` itself, without the benchmark's switches; `allow` is a target that may be
+    called although it is not public.
+    """
+
+    def __init__(
+        self,
+        copy: Copy,
+        *,
+        nodes: int = 1,
+        one_per_commit: bool = False,
+        plain: bool = False,
+        allow: str = "",
+    ) -> None:
+        self.copy = copy
+        module = ["narrows"] if plain else ["benchmarks.serve"]
+        switches = ["--one-per-commit"] if one_per_commit else []
+        command = [sys.executable, "-m", *module, *switches, "serve", "--database", copy.url]
+        environment = {**ENVIRONMENT, **({"NARROWS_ALLOW_TARGETS": allow} if allow else {})}
+        self.nodes = [Node(number, command, environment) for number in range(nodes)]
+        self.started_secs = 0.0
+
+    @property
+    def port(self) -> int:
+        """The first node's."""
+        return self.nodes[0].port
+
+    @property
+    def ports(self) -> list[int]:
+        return [node.port for node in self.nodes]
+
+    def __enter__(self) -> Server:
+        try:
+            self.started_secs = max([node.start() for node in self.nodes])
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for node in self.nodes:
+            if hasattr(node, "process"):
+                node.stop()
+
+    def cpu_secs(self) -> float:
+        """Of all nodes."""
+        return sum(node.cpu_secs() for node in self.nodes)
+
+    def memory_bytes(self) -> int:
+        """Of the first node."""
+        return self.nodes[0].memory_bytes()
