@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.config import Config
-from narrows.storage.postgres import Line
+from narrows.storage.line import Line
 from narrows.storage.postgres_schema import migrate
 from narrows.storage.postgres_store import open_connection
 from narrows.storage.statements import for_postgres

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from narrows import __version__
+from narrows.storage.line import Line
 from narrows.storage.members import Nodes
-from narrows.storage.postgres import Line
 
 log = logging.getLogger("narrows.storage")
 
@@ -42,15 +42,10 @@ class Membership:
         """Take a slot. Raises what the connection raises."""
         sql = self.line.statements
         now = await self._now()
-        await self.line.run(f"begin; {sql['lock_nodes'].sql}")
-        try:
+        async with self.line.transaction(f"begin; {sql['lock_nodes'].sql}"):
             await self.line.fetch(sql["forget_nodes"].sql, now - FORGET_US)
             name = socket.gethostname()
             ((slot,),) = await self.line.fetch(sql["join_nodes"].sql, self._id, name, __version__, now)
-        except BaseException:
-            self.line.drop()
-            raise
-        await self.line.run("commit")
         await self._learn(slot, now)
 
     async def beat(self) -> None:

@@ -9,6 +9,7 @@ whoever wants to know looks at the tables. Correctness never hangs on a hint.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
@@ -83,6 +84,7 @@ class News:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._consume(), name="narrows-news")
             tasks.create_task(self._keep_listening(), name="narrows-listen")
+            tasks.create_task(self._poll(), name="narrows-poll")
 
     def heard(self, connection: Any, pid: int, channel: str, text: str) -> None:
         """A notification came."""
@@ -99,23 +101,29 @@ class News:
         self._queue.put_nowait(None)
 
     async def _keep_listening(self) -> None:
+        while self._listen is not None:
+            await self._listen_until_lost()
+            await asyncio.sleep(POLL_SECS)
+
+    async def _poll(self) -> None:
+        """It stands in for the hints where nobody listens, also while a connection for that is sought."""
         while True:
-            if self._listen is not None:
-                await self._listen_until_lost()
-            self.look()
+            if not self.is_listening:
+                self.look()
             await asyncio.sleep(POLL_SECS)
 
     async def _listen_until_lost(self) -> None:
         assert self._listen is not None
-        connection = None
+        connection, closed = None, asyncio.Event()
         try:
             connection = await self._listen(self.heard)
+            connection.add_termination_listener(lambda _: closed.set())
             self.is_listening = True
             self.look()  # what was committed before it listened
-            while True:
-                await asyncio.sleep(SIGN_OF_LIFE_SECS)
+            while not await _is_set_within(closed, SIGN_OF_LIFE_SECS):
                 async with asyncio.timeout(SIGN_OF_LIFE_SECS):
                     await connection.execute("select 1")
+            raise ConnectionResetError("the server closed it")
         except Exception as error:  # noqa: BLE001 - whatever it is, the connection is of no use any more
             if self.is_listening:
                 log.warning("the connection that listens was lost and is opened again: %s", error)
@@ -197,3 +205,9 @@ class News:
             return False
         self._told[record.id] = record.version
         return True
+
+
+async def _is_set_within(event: asyncio.Event, secs: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), secs)
+    return event.is_set()

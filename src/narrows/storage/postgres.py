@@ -1,29 +1,22 @@
 """PostgreSQL by asyncpg: connections as readers and writers see them. No session state is relied on, so
 that a pooler that lends a server connection for one transaction may stand in between.
 
-A watchdog stands behind every call: a half-open socket never answers. What it cuts off is thrown away,
-never canceled politely and used again. Who opens connections, and how many, is in `postgres_store.py`;
-which locks a batch needs in `locks.py`.
+The connection itself is a `Line` (`line.py`). Who opens them, and how many, is in `postgres_store.py`; which
+locks a batch needs in `locks.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks, together
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
-from narrows.storage.calls import Calls, statements_in
-from narrows.storage.postgres_errors import explain, failure_of, is_lost
-from narrows.storage.statements import for_postgres
+from narrows.storage.line import Line
+from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost
 
-T = TypeVar("T")
-Connect = Callable[[], Awaitable[Any]]
-
-#: One call, as the watchdog has it. The server gives up earlier by itself, where it can be told.
-CALL_SECS: Final = 15.0
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
 #: Of a session, or where a pooler lends it, of each transaction. Statements are lookups by key, whatever
@@ -43,81 +36,12 @@ _CLAIMED: Final = "queued_runs_by_job"
 _ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
 
 
-class Line:
-    """One connection to the server, opened when it is needed and again after it was lost."""
-
-    def __init__(self, connect: Connect, calls: Calls | None = None) -> None:
-        self._connect = connect
-        self._calls = calls or Calls()
-        self.raw: Any = None
-        #: What is begun on one connection goes on there or nowhere: on another one each statement would
-        #: be a transaction of its own.
-        self.in_transaction = False
-        self.statements = for_postgres()
-
-    async def open(self) -> Any:
-        """The connection. Raises BackendFailure where there is no way to the server."""
-        if self.raw is None or self.raw.is_closed():
-            if self.in_transaction:
-                raise BackendFailure("the connection was lost in the midst of a transaction", retry=True)
-            self.raw = None
-            try:
-                self.raw = await self._connect()
-            except NarrowsError as error:
-                raise BackendFailure(error.message) from error
-        return self.raw
-
-    def drop(self) -> None:
-        """Throw the connection away: whatever it was doing, nobody hears of it any more."""
-        if self.raw is not None:
-            self.raw.terminate()
-            self.raw = None
-
-    async def close(self) -> None:
-        """End the connection in order."""
-        if self.raw is not None:
-            raw, self.raw = self.raw, None
-            try:
-                await raw.close(timeout=2)
-            except Exception:  # noqa: BLE001 - it was lost already
-                raw.terminate()
-
-    async def guarded(self, call: Coroutine[Any, Any, T], secs: float = CALL_SECS, statements: int = 1) -> T:
-        """The outcome of a call; after `secs` the connection is gone, and so the call fails."""
-        self._calls.count(statements)
-        watchdog = asyncio.get_running_loop().call_later(secs, self.drop)
-        try:
-            return await call
-        finally:
-            watchdog.cancel()
-
-    async def run(self, sql: str, secs: float = CALL_SECS) -> None:
-        """Statements without parameters, one after the other, in one trip."""
-        await self.guarded((await self.open()).execute(sql), secs, statements_in(sql))
-
-    async def fetch(self, sql: str, *arguments: Any) -> list[Any]:
-        found: list[Any] = await self.guarded((await self.open()).fetch(sql, *arguments))
-        return found
-
-    async def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[Row]:
-        known = self.statements[statement]
-        found = await self.fetch(known.sql, *(parameters[name] for name in known.parameters))
-        return list(map(tuple, found))
-
-    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
-        known = self.statements[statement]
-        if not rows:
-            return []
-        return list(map(tuple, await self.fetch(known.sql, *known.columns(rows))))
-
-
 class PostgresReader:
     """A connection that reads. Each read is one transaction, which a pooler keeps on one server."""
 
-    def __init__(self, line: Line, now: Callable[[], int], *, in_transactions: bool) -> None:
+    def __init__(self, line: Line, now: Callable[[], int]) -> None:
         self.line = line
         self._now = now
-        self._in_transactions = in_transactions
 
     @property
     def now(self) -> int:
@@ -139,15 +63,10 @@ class PostgresReader:
         """Run a read. What goes wrong on the way leaves no connection behind that could be in the midst of
         something."""
         try:
-            if not self._in_transactions:
-                await self.line.open()
-                return await read.run(self)
-            await self.line.run(f"begin read only; {_SET_LOCAL}")
-            try:
-                return await read.run(self)
-            finally:
-                if self.line.raw is not None:
-                    await self.line.run("rollback")
+            if self.line.is_pooled():
+                return await self._perform_in_transaction(read)
+            await self.line.open()
+            return await read.run(self)
         except (NarrowsError, BackendFailure) as error:
             if isinstance(error, StorageError | Unavailable | BackendFailure):
                 self.line.drop()
@@ -155,6 +74,17 @@ class PostgresReader:
         except BaseException:
             self.line.drop()
             raise
+
+    async def _perform_in_transaction(self, read: Any) -> Any:
+        try:
+            await self.line.run(f"begin read only; {_SET_LOCAL}")
+            try:
+                return await read.run(self)
+            finally:
+                if self.line.raw is not None:
+                    await self.line.run("rollback")
+        except LOST as error:
+            raise explain(error) from error
 
 
 class PostgresConnection:
@@ -166,17 +96,18 @@ class PostgresConnection:
         writer_name: Callable[[], str],
         random_bytes: Callable[[int], bytes],
         *,
-        is_pooled: Callable[[], bool] = lambda: False,
         told: Callable[[int], None] = lambda now: None,
         clock: Callable[[], int] | None = None,
+        finds_a_pooler: Callable[[Exception], bool] = lambda error: False,
     ) -> None:
-        """`told` hears the database's time; `clock` takes its place (tests)."""
+        """`told` hears the database's time; `clock` takes its place (tests). `finds_a_pooler` is asked about
+        each failure."""
         self.line = line
         self._writer_name = writer_name
         self._random_bytes = random_bytes
-        self._is_pooled = is_pooled
         self._told = told
         self._clock = clock
+        self._finds_a_pooler = finds_a_pooler
         self._now = 0
         self._has_begun = False
         self._wrote = False
@@ -205,7 +136,7 @@ class PostgresConnection:
             if needed.held_ids:
                 names = await self._with_keys_of_held(needed)
             self._has_begun = True
-            settings = _SET_LOCAL if self._is_pooled() else ""
+            settings = _SET_LOCAL if self.line.is_pooled() else ""
             await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
             self.line.in_transaction = True
             await self._lock_rows(needed)
@@ -293,8 +224,8 @@ class PostgresConnection:
         pause_secs = 0.05
         while (left_secs := until - clock()) > 0:
             try:
-                asking = (await self.line.open()).fetch(statement, batch, -self.now)
-                ((at,),) = await self.line.guarded(asking, min(left_secs, CALL_SECS))
+                async with asyncio.timeout(left_secs):
+                    ((at,),) = await self.line.fetch(statement, batch, -self.now)
             except Exception:  # noqa: BLE001 - whatever it is: ask again, until the time is over
                 self.line.drop()
                 await asyncio.sleep(min(pause_secs, left_secs))
@@ -375,7 +306,7 @@ class PostgresConnection:
 
     def _failure(self, error: Exception) -> BackendFailure:
         failure = failure_of(error)
-        if is_lost(error):
+        if is_lost(error) or self._finds_a_pooler(error):
             self.line.drop()
         return failure
 

@@ -18,7 +18,7 @@ _RACES: Final = (
     asyncpg.ExclusionViolationError,
 )
 #: The connection is of no use any more: gone, of a server that stops, or of one that became a standby.
-_LOST: Final = (
+LOST: Final = (
     asyncpg.PostgresConnectionError,  # class 08
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,  # class 57: shutdown, crash, canceled statement
@@ -28,16 +28,29 @@ _LOST: Final = (
     OSError,  # TimeoutError is one
     EOFError,
 )
-#: What a pooler answers that lends another server connection for each transaction.
-_POOLED: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+#: What a pooler answers that lends another server connection for each transaction; the last to settings.
+_POOLED: Final = (
+    asyncpg.InvalidSQLStatementNameError,
+    asyncpg.DuplicatePreparedStatementError,
+    asyncpg.ProtocolViolationError,
+)
 _CORRUPT: Final = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+#: What may come of opening a connection; a name of no server, or none that takes writes, among it.
+NO_CONNECTION: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 RETRY_AFTER_SECS: Final = 2
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether nothing more is to be heard on this connection."""
-    return isinstance(error, _LOST)
+    return isinstance(error, LOST)
 
 
 def tells_of_a_pooler(error: BaseException | None) -> bool:

@@ -13,8 +13,8 @@ from importlib.resources import files
 from typing import Final
 
 from narrows.errors import SchemaUnknown, StorageError
+from narrows.storage.line import Line
 from narrows.storage.migrations import MOVING, Migration, half_moved, read_all
-from narrows.storage.postgres import Line
 
 OLDEST_SERVER: Final = 140_000
 LONGEST_SECS: Final = 86_400.0
@@ -79,8 +79,9 @@ async def migrate(line: Line) -> list[str]:
     done = []
     # A migration of large tables takes its time, and so does waiting for one.
     no_hurry = "set local statement_timeout = 0; set local lock_timeout = 0"
-    await line.run(f"begin; {no_hurry}; select pg_advisory_xact_lock({MIGRATING})", LONGEST_SECS)
-    try:
+    async with line.transaction(
+        f"begin; {no_hurry}; select pg_advisory_xact_lock({MIGRATING})", LONGEST_SECS
+    ):
         await line.run(_TABLE)
         for migration in await pending(line):
             await line.run(migration.sql, LONGEST_SECS)
@@ -93,10 +94,6 @@ async def migrate(line: Line) -> list[str]:
                 migration.is_additive,
             )
             done.append(migration.name)
-    except BaseException:
-        line.drop()
-        raise
-    await line.run("commit")
     return done
 
 

@@ -24,10 +24,11 @@ from narrows.storage.calls import NODES, READERS, WRITERS, Calls
 from narrows.storage.committed import Committed
 from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
+from narrows.storage.line import Line
 from narrows.storage.membership import Membership
 from narrows.storage.news import CHANNEL, Interests, News
-from narrows.storage.postgres import SETTINGS, Line, PostgresConnection, PostgresReader
-from narrows.storage.postgres_errors import RETRY_AFTER_SECS, sentence, tells_of_a_pooler
+from narrows.storage.postgres import SETTINGS, PostgresConnection, PostgresReader
+from narrows.storage.postgres_errors import NO_CONNECTION, RETRY_AFTER_SECS, sentence, tells_of_a_pooler
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Outcome, Result, Ticket, Writer, unknown
 
@@ -93,11 +94,9 @@ class PostgresStore(Front):
         self._connections = [self._writing(number) for number in range(access.writers)]
         self._idle_readers = [self._reader() for _ in range(access.readers)]
         self._reader_places = asyncio.Semaphore(access.readers)
-        self._membership = Membership(
-            Line(self._connect, self.calls[NODES]), self._node_id, self._members_changed
-        )
+        self._membership = Membership(self._line(NODES), self._node_id, self._members_changed)
         self.members = self._membership.nodes
-        self._teller = Line(self._connect, self.calls[NODES])
+        self._teller = self._line(NODES)
         self._gathered = Gathered()
         self._has_news = asyncio.Event()
         self._news = News(
@@ -118,8 +117,9 @@ class PostgresStore(Front):
 
         Raises StorageError where the database cannot be used, SchemaUnknown where its schema is not ours.
         """
-        line = Line(self._connect)
+        line = self._line(NODES)
         try:
+            await self._look_for_a_pooler()
             await postgres_schema.check_server(line)
             await postgres_schema.refuse_half_moved(line)
             self.applied_migrations = await postgres_schema.migrate(line)
@@ -129,7 +129,7 @@ class PostgresStore(Front):
             ((now,),) = await line.fetch(line.statements["time_now"].sql)
             self._told(now)
             await self._membership.join()
-        except (asyncpg.PostgresError, OSError, BackendFailure, asyncpg.InterfaceError) as error:
+        except (*NO_CONNECTION, BackendFailure, Unavailable) as error:
             raise StorageError(
                 f"The database cannot be used: {sentence(error)}. Check its address and that it runs."
             ) from error
@@ -175,8 +175,8 @@ class PostgresStore(Front):
         if loop.time() < self._blocked_until:
             raise Unavailable("The database cannot be reached.", retry_after_secs=RETRY_AFTER_SECS)
         try:
-            connection = await open_connection(self._access.url, pooled=self._pooled)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            connection = await self._opened()
+        except NO_CONNECTION as error:
             self._blocked_until = loop.time() + self._pause_secs
             self._pause_secs = min(2 * self._pause_secs, LONGEST_PAUSE_SECS)
             raise Unavailable(
@@ -185,6 +185,15 @@ class PostgresStore(Front):
         self._pause_secs = FIRST_PAUSE_SECS
         return connection
 
+    async def _opened(self) -> Any:
+        """A connection, also where a pooler has come between since this node started: it takes no settings."""
+        try:
+            return await open_connection(self._access.url, pooled=self._pooled)
+        except asyncpg.ProtocolViolationError as error:
+            if self._pooled or not self._is_pooled(error):
+                raise
+        return await open_connection(self._access.url, pooled=True)
+
     async def _listen(self, heard: Callable[..., None]) -> Any:
         """A connection of its own, since it has to stay on one server."""
         connection = await open_connection(self._access.listen_url or self._access.url, pooled=False)
@@ -192,20 +201,37 @@ class PostgresStore(Front):
             await connection.add_listener(CHANNEL, heard)
         return connection
 
+    def _line(self, who: str) -> Line:
+        return Line(self._connect, self.calls[who], lambda: self._pooled)
+
     def _writing(self, number: int) -> PostgresConnection:
         return PostgresConnection(
-            Line(self._connect, self.calls[WRITERS]),
+            self._line(WRITERS),
             lambda: f"n{self._membership.nodes.own}.{number}",
             self.clock.random_bytes,
-            is_pooled=lambda: self._pooled,
             told=self._told,
             clock=self._given_time,
+            finds_a_pooler=self._is_pooled,
         )
 
     def _reader(self) -> PostgresReader:
-        return PostgresReader(
-            Line(self._connect, self.calls[READERS]), self.clock.now, in_transactions=self._pooled
-        )
+        return PostgresReader(self._line(READERS), self.clock.now)
+
+    async def _look_for_a_pooler(self) -> None:
+        """A pooler gives a session a number of its own, so that it can be found out before a statement
+        that was prepared on one server is executed on another, where that name may mean something else."""
+        connection = await open_connection(self._access.url, pooled=True)
+        try:
+            async with asyncio.timeout(CONNECT_SECS), connection.transaction():
+                is_direct = (
+                    await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid()
+                )
+        finally:
+            connection.terminate()
+            await asyncio.sleep(0)  # the transport closes in a turn of the loop
+        if not is_direct and not self._pooled:
+            log.warning("a pooler stands before the database: going on without prepared statements")
+            self._pooled = True
 
     def _is_pooled(self, error: BaseException) -> bool:
         """Whether it turned out that prepared statements do not survive here: then none are used any more."""
@@ -218,7 +244,6 @@ class PostgresStore(Front):
                 connection.line.drop()
             for reader in self._idle_readers:
                 reader.line.drop()
-            self._idle_readers = [self._reader() for _ in self._idle_readers]
         return True
 
     # ---- reads ----------------------------------------------------------------------------------
@@ -325,7 +350,7 @@ async def using(url: str) -> AsyncIterator[Line]:
     line = Line(lambda: open_connection(url, pooled=False))
     try:
         yield line
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+    except NO_CONNECTION as error:
         raise StorageError(f"The database cannot be used: {sentence(error)}.") from error
     finally:
         await line.close()
@@ -340,7 +365,8 @@ async def open_connection(url: str, *, pooled: bool) -> Any:
         max_cached_statement_lifetime=0,
         server_settings=None if pooled else {"application_name": "narrows", **SETTINGS},
     )
-    async with _kept(connection):
+    # The driver asks the server about the type, which for a pooler has to be one transaction.
+    async with _kept(connection), connection.transaction():
         await connection.set_type_codec(
             "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
         )
@@ -349,9 +375,11 @@ async def open_connection(url: str, *, pooled: bool) -> Any:
 
 @contextlib.asynccontextmanager
 async def _kept(connection: Any) -> AsyncIterator[None]:
-    """Whoever is cut off while he prepares a connection leaves none behind."""
+    """Whoever is cut off while he prepares a connection leaves none behind. A half-open one would never
+    answer, and the driver bounds only the login."""
     try:
-        yield
+        async with asyncio.timeout(CONNECT_SECS):
+            yield
     except BaseException:
         connection.terminate()
         await asyncio.sleep(0)  # the transport closes in a turn of the loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from narrows.storage.postgres import Line
+from narrows.storage.line import Line
 from narrows.storage.postgres_schema import check_server, pending
 from narrows.storage.verify import CHECKS, sentence_of
 

@@ -6,6 +6,7 @@ Not here: the faults of the way, which are the proxy's (`tests/postgres/proxy.py
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from tests.storage.kit import Bench, PostgresBackend, opened
 
 #: Whatever is waited for comes soon, or never.
 PATIENCE_SECS = 20.0
+_seeds = itertools.count(1)
 
 
 class Way(PostgresBackend):
@@ -27,16 +29,16 @@ class Way(PostgresBackend):
         self._access = Access(url or database.url, **access)
 
     async def store(self, clock: ManualClock, **options: Any) -> PostgresStore:
-        store = PostgresStore(self._access, clock, database_time=False, **options)
+        store = PostgresStore(self._access, clock, **options)
         await store.open()
         return store
 
 
 def node(
-    database: PostgresBackend, url: str | None = None, *, clock: ManualClock | None = None, **access: Any
+    database: PostgresBackend, url: str | None = None, **access: Any
 ) -> AbstractAsyncContextManager[Bench]:
-    """One of several stores; with `clock` they have the same time."""
-    return opened(Way(database, url, **access), clock, project=True)
+    """One of several stores. Time is the database's, as in production; each has random numbers of its own."""
+    return opened(Way(database, url, **access), ManualClock(seed=next(_seeds)))
 
 
 def sql(database: PostgresBackend, statement: str) -> list[Row]:
@@ -72,8 +74,8 @@ def waiting_for_locks(database: PostgresBackend) -> int:
     return int(found or 0)
 
 
-def end_sessions(database: PostgresBackend, having: str = "true") -> int:
-    """End the sessions of this database, as an administrator or a fallen server does; how many."""
+def end_sessions(database: PostgresBackend, having: str = "application_name = 'narrows'") -> int:
+    """End the sessions of the stores, as an administrator or a fallen server does; how many."""
     found = sql(
         database,
         "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"

@@ -37,7 +37,7 @@ async def test_a_session_that_ends_between_two_statements_takes_the_whole_batch_
             points = Points(bench)
 
             async def end() -> None:
-                end_sessions(database, "query not like 'listen%'")
+                end_sessions(database)
                 raw = bench.writing.line.raw
                 await until(raw.is_closed)
 

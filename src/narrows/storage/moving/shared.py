@@ -12,6 +12,7 @@ import asyncpg
 
 from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage import postgres_schema, postgres_verify
+from narrows.storage.line import Line
 from narrows.storage.membership import LEASE_US
 from narrows.storage.moving.tables import (
     CHUNK_BYTES,
@@ -22,7 +23,6 @@ from narrows.storage.moving.tables import (
     tables,
     text_of,
 )
-from narrows.storage.postgres import Line
 from narrows.storage.postgres_store import using
 
 T = TypeVar("T")
