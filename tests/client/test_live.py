@@ -21,7 +21,9 @@ import pytest
 
 from narrows.client import AsyncClient, BatchItem, Client, Held, StillWaiting, Trigger
 from narrows.client.pace import SystemPace
+from narrows.config import Config
 from narrows.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from tests.storage.databases import DATABASES, configured
 
 START_SECS = 30.0
 READER = ["events:read"]
@@ -30,8 +32,9 @@ READER = ["events:read"]
 class Server:
     """A `narrows dev` of its own, which can be killed and started again on the same port."""
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
+    def __init__(self, config: Config) -> None:
+        self.data = data = config.data
+        self.database = config.database
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -41,6 +44,7 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "narrows", "dev", "--port", str(self.port), "--data", str(self.data)]
+        command += ["--database", self.database]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NARROWS_")}
         with (self.data.parent / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
@@ -54,12 +58,19 @@ class Server:
         self.process.wait(timeout=20)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("live") / "data")
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+@contextlib.contextmanager
+def serving(database: str, folder: Path) -> Iterator[Server]:
+    with configured(database, folder / "data") as config:
+        server = Server(config)
+        server.start()
+        yield server
+        server.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(request.param, tmp_path_factory.mktemp("live")) as server:
+        yield server
 
 
 @pytest.fixture
@@ -240,12 +251,10 @@ async def test_the_async_client(server: Server) -> None:
         assert (await waiting).response_payload == 7
 
 
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data")
-    server.start()
-    yield server
-    server.stop(signal.SIGKILL)
+@pytest.fixture(params=DATABASES)
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    with serving(request.param, tmp_path) as server:
+        yield server
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests.model.api_model import ABSENT, Project, Wait
+from tests.storage.databases import DATABASES, configured
 from tests.streams.live import Live
 
 EXAMPLES = int(os.environ.get("NARROWS_MODEL_EXAMPLES", "60"))
@@ -264,9 +265,13 @@ class Machine(RuleBasedStateMachine):
                 assert seen["project_id"] == self.names[tenant]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with Live(tmp_path_factory.mktemp("model"), log_level="warning") as live:
+@pytest.fixture(scope="module", params=DATABASES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    folder = tmp_path_factory.mktemp("model")
+    with (
+        configured(request.param, folder / "data") as config,
+        Live(folder, database=config.database, log_level="warning") as live,
+    ):
         yield live
 
 
