@@ -62,6 +62,10 @@ METRICS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
     "narrows_database_statements_total": (
         "counter", ("by",), "SQL statements in those round trips.",
     ),
+    "narrows_nodes": ("gauge", (), "Nodes that serve the database, as this one knows them."),
+    "narrows_hears_nodes": (
+        "gauge", (), "1 while this node hears what others commit, 0 while it asks the tables instead.",
+    ),
     "narrows_clock_step_back_seconds": (
         "gauge", (), "How far the wall clock stood behind the last stamp at the last commit.",
     ),
@@ -166,6 +170,8 @@ def _of_store(service: Service) -> Iterator[Metric]:
     calls = service.store.calls.items()
     yield _labelled("narrows_database_calls_total", (((by,), each.round_trips) for by, each in calls))
     yield _labelled("narrows_database_statements_total", (((by,), each.statements) for by, each in calls))
+    yield _one("narrows_nodes", service.members.count)
+    yield _one("narrows_hears_nodes", service.members.is_heard)
     yield _one("narrows_clock_step_back_seconds", writer.clock_step_back_us / 1_000_000)
     yield _one("narrows_invariant_violations_total", writer.invariant_violations)
     yield _one("narrows_unmatched_events_dropped_total", getattr(service.unmatched, "dropped", 0))

@@ -23,6 +23,14 @@ class Members(Protocol):
         """Whether no other node can ever be there: the database is embedded."""
 
     @property
+    def count(self) -> int:
+        """How many there are."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether what others commit is heard of at once; where there are no others, nothing is missed."""
+
+    @property
     def is_first(self) -> bool:
         """Whether this node does what one of them has to do now and then (retention)."""
 
@@ -35,6 +43,8 @@ class Alone:
 
     is_alone = True
     is_first = True
+    is_heard = True
+    count = 1
 
     def grace_us(self, subject_id: str) -> int:
         return 0
@@ -50,6 +60,7 @@ class Nodes:
 
     def __init__(self) -> None:
         self.own: int | None = None
+        self.is_heard = False
         self._slots: tuple[int, ...] = ()
 
     @property
@@ -59,6 +70,10 @@ class Nodes:
     def learn(self, own: int | None, slots: Sequence[int]) -> None:
         self.own = own
         self._slots = tuple(sorted(slots))
+
+    @property
+    def count(self) -> int:
+        return max(1, len(self._slots))
 
     @property
     def has_others(self) -> bool:

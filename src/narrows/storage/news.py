@@ -19,6 +19,7 @@ from narrows.core.run_records import Job, Run
 from narrows.storage import hints
 from narrows.storage.backend import Reader
 from narrows.storage.committed import Committed, Elsewhere
+from narrows.storage.members import Nodes
 
 log = logging.getLogger("narrows.storage")
 
@@ -66,6 +67,7 @@ class News:
         self,
         store: Readers,
         own_node: str,
+        nodes: Nodes,
         publish: Callable[[Committed], None],
         interests: Callable[[], Interests],
         listen: Callable[[Callable[..., None]], Awaitable[Any]] | None,
@@ -73,6 +75,7 @@ class News:
         self.is_listening = False
         self._store = store
         self._own_node = own_node
+        self._nodes = nodes
         self._publish = publish
         self._interests = interests
         self._listen = listen
@@ -118,7 +121,7 @@ class News:
         try:
             connection = await self._listen(self.heard)
             connection.add_termination_listener(lambda _: closed.set())
-            self.is_listening = True
+            self._listens(True)
             self.look()  # what was committed before it listened
             while not await _is_set_within(closed, SIGN_OF_LIFE_SECS):
                 async with asyncio.timeout(SIGN_OF_LIFE_SECS):
@@ -128,10 +131,13 @@ class News:
             if self.is_listening:
                 log.warning("the connection that listens was lost and is opened again: %s", error)
         finally:
-            self.is_listening = False
+            self._listens(False)
             if connection is not None:
                 connection.terminate()
                 await asyncio.sleep(0)  # the transport closes in a turn of the loop
+
+    def _listens(self, is_so: bool) -> None:
+        self.is_listening = self._nodes.is_heard = is_so
 
     async def _consume(self) -> None:
         while True:

@@ -99,9 +99,8 @@ class PostgresStore(Front):
         self._teller = self._line(NODES)
         self._gathered = Gathered()
         self._has_news = asyncio.Event()
-        self._news = News(
-            self, self._node_id, on_commit, interests, None if access.listen_url == "" else self._listen
-        )
+        listen = None if access.listen_url == "" else self._listen
+        self._news = News(self, self._node_id, self._membership.nodes, on_commit, interests, listen)
         self._blocked_until = 0.0
         self._pause_secs = FIRST_PAUSE_SECS
         self._writers: list[asyncio.Task[None]] = []
