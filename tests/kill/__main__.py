@@ -1,29 +1,50 @@
-"""`python -m tests.kill [--runs] [--kills N] [--seed N] [--campaign]`: kills under load, for as long as
-wanted; with `--runs` of workers and endpoints too."""
+"""`python -m tests.kill [--runs | --nodes | --crashes | --promotions] [--kills N] [--seed N] [--campaign]`: kills
+under load, for as long as wanted; with `--runs` of workers and endpoints too, the others on PostgreSQL."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
-from tests.kill import campaign, run_campaign
+from tests.kill import campaign, nodes_campaign, run_campaign
 
 CAMPAIGN_KILLS = 300
+CAMPAIGN_PROMOTIONS = 20
+
+
+def _campaign(asked: argparse.Namespace) -> Callable[[Path, int, int], Coroutine[Any, Any, Any]]:
+    if asked.nodes:
+        return functools.partial(nodes_campaign.kill_nodes, nodes=3)
+    if asked.crashes:
+        return nodes_campaign.crash_database
+    if asked.promotions:
+        return nodes_campaign.promote_standby
+    return run_campaign.run if asked.runs else campaign.run
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kill")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
-    parser.add_argument("--runs", action="store_true", help="runs, with as many kills of their executors")
-    parser.add_argument("--campaign", action="store_true", help=f"{CAMPAIGN_KILLS} kills")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--runs", action="store_true", help="runs, with as many kills of their executors")
+    kinds.add_argument("--nodes", action="store_true", help="of one of three nodes over one PostgreSQL")
+    kinds.add_argument("--crashes", action="store_true", help="of the PostgreSQL of two nodes")
+    kinds.add_argument("--promotions", action="store_true", help="the PostgreSQL's standby takes over")
+    parser.add_argument(
+        "--campaign", action="store_true", help=f"{CAMPAIGN_KILLS} kills, {CAMPAIGN_PROMOTIONS} promotions"
+    )
     asked = parser.parse_args()
-    kills = CAMPAIGN_KILLS if asked.campaign else asked.kills
-    run = run_campaign.run if asked.runs else campaign.run
+    most = CAMPAIGN_PROMOTIONS if asked.promotions else CAMPAIGN_KILLS
+    kills = most if asked.campaign else asked.kills
+    run = _campaign(asked)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = asyncio.run(run(Path(folder), kills, asked.seed))

@@ -20,6 +20,8 @@ from tests.kill.ledger import Ledger, Wait, violations
 
 CLIENTS = 12
 LOST = (httpx2.TransportError,)
+#: Not done, or nobody knows: the caller asks again.
+UNSURE = (503, 504)
 
 
 class Report(NamedTuple):
@@ -32,8 +34,10 @@ class Report(NamedTuple):
 class Server:
     """`narrows dev` on one port and folder, killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str | None = None) -> None:
+        """With `database` it is one of several nodes, which have a folder in common."""
         self.folder = folder
+        self.database = database
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -46,6 +50,7 @@ class Server:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "narrows", "dev", "--port", str(self.port),
                 "--data", str(self.folder / "data"),
+                *(() if self.database is None else ("--database", self.database)),
                 stdout=log, stderr=log, env={**os.environ, "NARROWS_LOG_LEVEL": "warning"},
             )  # fmt: skip
         async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as http:
@@ -84,7 +89,7 @@ class Load:
             self.ledger.counts["broken"] += 1
             await asyncio.sleep(0.01)
             return None
-        if reply.status_code >= 500 and reply.status_code not in (503, 504):
+        if reply.status_code >= 500 and reply.status_code not in UNSURE:
             raise AssertionError(f"{method} {path}: {reply.status_code} {reply.text}")
         return reply
 
@@ -140,18 +145,18 @@ class Load:
                 wait.acknowledged.append(payload)
                 self.ledger.saw(reply.json())
                 return await self.repeat(wait, payload)
-            if reply is not None and reply.status_code != 503:
+            if reply is not None and reply.status_code not in UNSURE:
                 raise AssertionError(f"{wait.id}: {reply.text}")
         return None
 
     async def repeat(self, wait: Wait, payload: Any) -> None:
         """P5: an equal payload is 200 and changes nothing, another one is 409."""
         reply = await self.ask("POST", f"/v1/triggers/{wait.id}/send", {"payload": payload})
-        if reply is not None and reply.status_code != 503:
+        if reply is not None and reply.status_code not in UNSURE:
             assert reply.status_code == 200, reply.text
             self.ledger.saw(reply.json())
         reply = await self.ask("POST", f"/v1/triggers/{wait.id}/send", {"payload": {"other": True}})
-        if reply is not None and reply.status_code != 503:
+        if reply is not None and reply.status_code not in UNSURE:
             assert reply.status_code == 409, reply.text
 
     async def cancel(self, wait: Wait) -> None:
@@ -187,8 +192,10 @@ class Load:
     async def stored(self) -> dict[str, dict[str, Any]]:
         found = {}
         for trigger_id in self.ledger.waits:
-            reply = await self.ask("GET", f"/v1/triggers/{trigger_id}")
-            if reply is not None and reply.status_code == 200:
+            reply = None
+            while reply is None or reply.status_code in UNSURE:
+                reply = await self.ask("GET", f"/v1/triggers/{trigger_id}")
+            if reply.status_code == 200:
                 found[trigger_id] = reply.json()
         return found
 
