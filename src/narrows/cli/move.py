@@ -40,12 +40,15 @@ def register(app: typer.Typer) -> None:
 def move(*, source: FromOption, target: ToOption, config_file: ConfigOption = None) -> None:
     """Copy everything from SQLite to PostgreSQL, or back.
 
-    Stop all servers of both first; while one serves, nothing is copied. The source is only read, the target
-    must be empty. Killed or cut off, the same command goes on where it was. At the end all rows of both
-    sides are compared by counts and checksums, and the copy is checked as by `narrows verify`.
+    Stop all servers of both first; while one serves, nothing is copied.
+    The source is only read, the target must be empty. Killed or cut off,
+    the same command goes on where it was. At the end all rows of both sides
+    are compared by counts and checksums, and the copy is checked as by
+    `narrows verify`.
 
-    Name PostgreSQL itself, not a pooler before it; its password may stand in PGPASSWORD or ~/.pgpass.
-    The secret key goes along by hand: secret.key of the data folder, or NARROWS_SECRET_KEY.
+    Name PostgreSQL itself, not a pooler before it; its password may stand in
+    PGPASSWORD or ~/.pgpass. The secret key goes along by hand: secret.key of
+    the data folder, or NARROWS_SECRET_KEY.
 
     Example: `narrows move --from sqlite:///.narrows/narrows.db --to postgresql://narrows@db/narrows`
     """
@@ -68,11 +71,11 @@ def _move(source: config.Config, target: config.Config) -> Outcome:
 
     with progress() as bar:
         moved = server.move(source, target, _reporter(bar))
-    output.out.print(
-        f"moved {moved.rows} rows of {moved.tables} tables from {source.database_name} to {target.database_name};"
-        " both sides are equal by counts and checksums",
-        markup=False,
-    )
+    for line in (
+        f"moved {moved.rows} rows of {moved.tables} tables to {target.database_name}",
+        "counts and checksums of both sides are equal",
+    ):
+        output.out.print(line, markup=False, highlight=False, soft_wrap=True)
     for line in _next_steps(source, target):
         output.note(line)
     for fault in moved.faults:

@@ -17,7 +17,7 @@ from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage import files, migrations, sqlite
 from narrows.storage import verify as checks
 from narrows.storage.backend import Row
-from narrows.storage.moving.tables import CHUNK_BYTES, CHUNK_ROWS, PIECE_ROWS, Chunk, Table, text_of
+from narrows.storage.moving.tables import Chunk, Gathering, Table
 from narrows.storage.statements import for_sqlite
 
 T = TypeVar("T")
@@ -159,13 +159,8 @@ async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
 
 
 def _next_chunk(cursor: apsw.Cursor) -> Chunk:
-    """As many rows as one transaction takes, and their text."""
-    rows: list[Row] = []
-    text = bytearray()
-    while len(rows) < CHUNK_ROWS and len(text) < CHUNK_BYTES:
-        piece = list(islice(cursor, PIECE_ROWS))
-        if not piece:
-            break
-        rows += piece
-        text += text_of(piece)
-    return Chunk(rows, bytes(text))
+    """As many rows as one transaction takes."""
+    gathering = Gathering()
+    while (wanted := gathering.wanted) and (piece := list(islice(cursor, wanted))):
+        gathering.add(piece)
+    return gathering.chunk()

@@ -14,15 +14,7 @@ from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage import postgres_schema, postgres_verify
 from narrows.storage.line import Line
 from narrows.storage.membership import LEASE_US
-from narrows.storage.moving.tables import (
-    CHUNK_BYTES,
-    CHUNK_ROWS,
-    PIECE_ROWS,
-    Chunk,
-    Table,
-    tables,
-    text_of,
-)
+from narrows.storage.moving.tables import Chunk, Gathering, Table, tables
 from narrows.storage.postgres_store import using
 
 T = TypeVar("T")
@@ -127,16 +119,11 @@ class Shared:
                 yield chunk
 
     async def _next_chunk(self, cursor: Any) -> Chunk:
-        """As many rows as one transaction takes, and their text."""
-        rows: list[Any] = []
-        text = bytearray()
-        while len(rows) < CHUNK_ROWS and len(text) < CHUNK_BYTES:
-            piece = list(map(tuple, await self._do(cursor.fetch(PIECE_ROWS))))
-            if not piece:
-                break
-            rows += piece
-            text += text_of(piece)
-        return Chunk(rows, bytes(text))
+        """As many rows as one transaction takes."""
+        gathering = Gathering()
+        while (wanted := gathering.wanted) and (piece := await self._do(cursor.fetch(wanted))):
+            gathering.add(list(map(tuple, piece)))
+        return gathering.chunk()
 
     async def refuse_servers(self) -> None:
         """A node that was stopped for a while may come back without joining anew."""

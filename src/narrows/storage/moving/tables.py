@@ -3,7 +3,7 @@ that a new table or column is moved without a word here. Not here: what only one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +16,9 @@ from narrows.storage.migrations import all_migrations
 #: A transaction of a move; it ends earlier where rows are large, since it is held in memory.
 CHUNK_ROWS: Final = 20_000
 CHUNK_BYTES: Final = 16 << 20
-#: What is fetched at once: a row may have a megabyte.
-PIECE_ROWS: Final = 256
+#: What is fetched at once: about so much, by the size of the rows before, since a row may have a megabyte.
+PIECE_BYTES: Final = 256 << 10
+FIRST_PIECE_ROWS: Final = 32
 
 #: SQLite's rows keep room for what an update adds; a row that has had its update has given it back.
 _ROOM: Final = "room"
@@ -60,15 +61,35 @@ class Table(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Rows, and the text that both kinds of database have for them if they are the same."""
+    """Rows, and the text that both kinds of database have for them if they are the same: a line of JSON each."""
 
     rows: list[Row]
     text: bytes
 
 
-def text_of(rows: Iterable[Row]) -> bytes:
-    """The one text of rows: a line of JSON each, the columns in their order."""
-    return _encoder.encode_lines(rows)
+class Gathering:
+    """A chunk that is being read, piece by piece."""
+
+    def __init__(self) -> None:
+        self._rows: list[Row] = []
+        self._text = bytearray()
+
+    @property
+    def wanted(self) -> int:
+        """How many rows to fetch next; none where a transaction has enough."""
+        room = CHUNK_ROWS - len(self._rows)
+        if room <= 0 or len(self._text) >= CHUNK_BYTES:
+            return 0
+        if not self._rows:
+            return min(room, FIRST_PIECE_ROWS)
+        return max(1, min(room, PIECE_BYTES * len(self._rows) // len(self._text)))
+
+    def add(self, rows: list[Row]) -> None:
+        self._rows += rows
+        self._text += _encoder.encode_lines(rows)
+
+    def chunk(self) -> Chunk:
+        return Chunk(self._rows, bytes(self._text))
 
 
 @cache
