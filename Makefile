@@ -40,11 +40,11 @@ format: $(VENV)/dev.stamp ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/dev.stamp ## Measure every target with 1 million waits (10 minutes) into benchmarks/RESULTS.md
+bench: $(VENV)/dev.stamp ## Measure every target with 1 million waits into benchmarks/RESULTS.md (ARGS="--database sqlite")
 	@.ci/need wrk $(SERVERS)
 	$(BIN)/python -m benchmarks.run --rows 1000000 $(ARGS)
 
-bench-full: $(VENV)/dev.stamp ## The same with 10 million waits (about an hour)
+bench-full: $(VENV)/dev.stamp ## The same with 10 million waits (hours)
 	@.ci/need wrk $(SERVERS)
 	$(BIN)/python -m benchmarks.run --rows 10000000 $(ARGS)
 

@@ -30,6 +30,7 @@ CAMPAIGNS: dict[str, tuple[str, ...]] = {
         "--kills",
         "--histories=1000",
     ),
+    "differential": ("tests.differential", "--steps", "500000"),
     "disk": ("pytest", "-n", "0", "-q", "tests/storage/test_disk.py"),
     "streams": ("tests.streams", "--campaign"),
     "fuzz": ("tests.fuzz", "--campaign"),

@@ -14,7 +14,7 @@ import subprocess
 import time
 from typing import Protocol
 
-from benchmarks.cluster import cluster
+from benchmarks.cluster import SETTINGS, cluster
 from benchmarks.places import WORK
 from benchmarks.tables import PostgresTables, SqliteTables, Tables
 from narrows.storage import migrations, postgres_schema, sqlite
@@ -49,6 +49,10 @@ class Database(Protocol):
     @property
     def schema(self) -> str:
         """What changes when the schema does."""
+
+    @property
+    def described(self) -> list[str]:
+        """The server behind it and its settings, if there is one."""
 
     def prepared(self) -> list[str]: ...
 
@@ -98,6 +102,10 @@ class Sqlite:
     @property
     def schema(self) -> str:
         return _digest([each.checksum for each in migrations.all_migrations()])
+
+    @property
+    def described(self) -> list[str]:
+        return []
 
     def prepared(self) -> list[str]:
         return [path.stem for path in WORK.glob("*.db")]
@@ -152,6 +160,13 @@ class Postgres:
     @property
     def schema(self) -> str:
         return _digest([each.checksum for each in postgres_schema.all_migrations()])
+
+    @property
+    def described(self) -> list[str]:
+        settings = ", ".join(f"`{name}={value.strip(chr(39))}`" for name, value in SETTINGS.items())
+        return [
+            f"PostgreSQL {cluster().version} on the same machine, over TCP; its defaults but for {settings}"
+        ]
 
     def prepared(self) -> list[str]:
         return [str(row[0]) for row in cluster().sql("select datname from pg_database")]

@@ -18,12 +18,19 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Results
 
 Written by `make bench` (1 million waits) and `make bench-full` (10 million). Medians of the runs, with the
-lowest and highest in brackets. The load comes from `wrk` on the same machine and shares its cores; rows
-marked *client* come from a small Python client that makes hardly any load. Each run has a fresh copy of a
-prepared database; every send is durable (`synchronous=FULL`) and settles a wait of its own.
+lowest and highest in brackets. The load comes from `wrk` on the same machine and shares its cores, as does
+PostgreSQL; rows marked *client* come from a small Python client that makes hardly any load. Each run has a
+fresh copy of a prepared database; every send is durable (`synchronous=FULL`; PostgreSQL with `fsync` and
+`synchronous_commit` on) and settles a wait of its own.
+
+On PostgreSQL a run begins right after a checkpoint, so that nearly every random send writes a page to the log as
+a whole. With two nodes the load is split between them, half of the connections each; there are no targets for it.
 
 The no-op is `POST /bench/noop`: the path of a send through the framework, authentication, decoding of the
 body and a reply of the same size, without the operation. It is there in the benchmark's server only.
+
+Round trips and statements are those of the writers' connections, as the server itself counts them
+(`narrows_database_calls_total`, `narrows_database_statements_total`).
 """
 
 
@@ -108,9 +115,17 @@ def commit() -> str:
 
 
 def write(
-    table: Table, rows: int, command: str, minutes: float, when: str, sync_ms: float, busy: float
+    table: Table,
+    rows: int,
+    command: str,
+    minutes: float,
+    when: str,
+    sync_ms: float,
+    busy: float,
+    servers: Sequence[str],
 ) -> None:
-    """Put this run's section into RESULTS.md; the section of the other size stays."""
+    """Put this run's section into RESULTS.md; the section of the other size stays. `servers` says of each
+    database server what it is and how it is set."""
     settings = ", ".join(f"`{name}={value}`" for name, value in ENVIRONMENT.items())
     section = [
         f"## {rows:,} waits",
@@ -120,6 +135,7 @@ def write(
         f"- Machine: {machine()}; one durable write of 4 KiB takes {sync_ms:.2f} ms (median)",
         f"- Load average before the start: {busy:.2f} (a quiet machine has 0; other work takes its share of every figure)",
         f"- Settings: the defaults, access log included, but for the bounds of one project: {settings}",
+        *(f"- {each}" for each in servers),
         "",
         "| what | on | target | measured | verdict | note |",
         "| --- | --- | --- | --- | --- | --- |",

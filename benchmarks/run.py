@@ -9,11 +9,14 @@ With `--only`, or not on both databases, the table is printed and not written, u
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from benchmarks import prepare, report
@@ -44,6 +47,18 @@ def settings(given: argparse.Namespace) -> Iterator[Setting]:
             )
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Two at once would measure each other, and have the same files."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit("another benchmark is running in this checkout") from None
+        yield
+
+
 def _command(arguments: list[str]) -> str:
     """What was typed, for the table: a `make` target only when it was nothing more."""
     target = {"--rows 1000000": "make bench", "--rows 10000000": "make bench-full"}.get(" ".join(arguments))
@@ -64,8 +79,15 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = _arguments()
+    # Whoever is told to end stops his servers first.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with _alone():
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """Run what was asked for and print it; write it where it is the whole."""
     began, busy = time.perf_counter(), os.getloadavg()[0]
-    WORK.mkdir(parents=True, exist_ok=True)
     places = list(settings(given))
     print(f"{report.machine()}, commit {report.commit()}", flush=True)
     for name in MEASUREMENTS:
@@ -78,7 +100,10 @@ def main() -> None:
     if given.write or whole:
         command = _command(sys.argv[1:])
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        report.write(places[0].table, given.rows, command, minutes, when, sync_milliseconds(), busy)
+        servers = dict.fromkeys(text for place in places for text in place.database.described)
+        report.write(
+            places[0].table, given.rows, command, minutes, when, sync_milliseconds(), busy, list(servers)
+        )
         print(f"written to {report.RESULTS.relative_to(ROOT)}")
 
 
