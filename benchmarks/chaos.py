@@ -20,6 +20,7 @@ CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "postgres-crash": ("tests.kill", "--crashes", "--campaign"),
     "postgres-promotion": ("tests.kill", "--promotions", "--campaign"),
     "races": ("tests.races", "--campaign"),
+    "races-postgres": ("tests.races", "--database=postgres", "--campaign"),
     "linearizability": ("tests.linearizability", "--campaign"),
     "linearizability-bugs": ("tests.linearizability", "--bugs"),
     "linearizability-kills": ("tests.linearizability", "--kills", "--histories=1000"),
