@@ -23,9 +23,7 @@ PARTS: tuple[tuple[str, str], ...] = (
     (r"\b(load|rows|_as_one_text) .*storage/sqlite", "storage: SQLite statements that read"),
     (r"\bbegin .*storage/sqlite", "storage: SQLite begin"),
     (r"asyncpg/", "driver of PostgreSQL (asyncpg)"),
-    (r"\bwrite .*storage/postgres", "storage: PostgreSQL statements that write"),
-    (r"\bload\w* .*storage/postgres", "storage: PostgreSQL statements that read"),
-    (r"storage/(postgres|locks)", "storage: PostgreSQL begin, locks, commit"),
+    (r"storage/(postgres|line|locks|together)", "storage: PostgreSQL begin, locks, statements, commit"),
     (r"storage/(hints|news|member)", "storage: what nodes tell each other"),
     (r"storage/checkpoint", "storage: checkpoint"),
     (
