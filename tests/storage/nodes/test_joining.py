@@ -1,0 +1,90 @@
+"""Nodes come and go: the schema, the secret key they have in common, their places."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from narrows.errors import SchemaUnknown, StorageError
+from narrows.storage.postgres_schema import all_migrations
+from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.testing import ManualClock
+from tests.postgres.cluster import drop_database, fresh_database
+from tests.storage.kit import PostgresBackend
+from tests.storage.nodes.kit import node, sql, until
+
+
+class Bare(PostgresBackend):
+    """A database without a schema."""
+
+    def __init__(self) -> None:
+        self.url = fresh_database()
+
+    def close(self) -> None:
+        drop_database(self.url)
+
+
+@pytest.fixture
+def bare() -> Iterator[Bare]:
+    found = Bare()
+    yield found
+    found.close()
+
+
+def _store(database: PostgresBackend, seed: int) -> PostgresStore:
+    return PostgresStore(Access(database.url), ManualClock(seed=seed))
+
+
+async def test_of_nodes_that_start_at_once_one_migrates(bare: Bare) -> None:
+    stores = [_store(bare, seed) for seed in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    try:
+        assert sorted(len(store.applied_migrations) for store in stores) == [0, 0, 0, len(all_migrations())]
+        assert sorted(store._membership.nodes.own or 0 for store in stores) == [0, 1, 2, 3]
+    finally:
+        for store in stores:
+            await store.close()
+
+
+async def test_a_node_starts_over_a_newer_schema_that_only_adds(bare: Bare) -> None:
+    store = _store(bare, 1)
+    await store.open()
+    await store.close()
+    newer = len(all_migrations()) + 1
+    sql(bare, f"insert into schema_migrations values ({newer}, 'newer', 'unknown', true, 1)")
+    async with node(bare) as bench:
+        await bench.open("a", 0)
+    sql(bare, f"update schema_migrations set additive = false where number = {newer}")
+    with pytest.raises(SchemaUnknown):
+        await _store(bare, 2).open()
+
+
+async def test_a_node_of_another_secret_key_is_refused(bare: Bare) -> None:
+    for number, (keys, is_let_in) in enumerate(
+        [(["a"], True), (["b"], False), (["b", "a"], True), (["b"], True), (["c"], False)]
+    ):
+        store = _store(bare, number)
+        if is_let_in:
+            await store.open(keys)
+            await store.close()
+        else:
+            with pytest.raises(StorageError, match="secret key"):
+                await store.open(keys)
+
+
+async def test_places_of_those_that_left_or_died_are_taken_again(database: PostgresBackend) -> None:
+    async with node(database) as first:
+        async with node(database) as second:
+            assert (first.store.members.own, second.store.members.own) == (0, 1)
+            await until(lambda: first.store.members.slots == (0, 1))
+        async with node(database) as again:
+            assert again.store.members.own == 1
+            sql(database, "update nodes set seen_at = 0 where slot = 0")  # as if it had died long ago
+            async with node(database) as third:
+                assert third.store.members.own == 0
+                # It had not: it finds its place taken, and takes another.
+                await until(lambda: first.store.members.own == 2)
+                await until(lambda: len({each.store.members.own for each in (first, again, third)}) == 3)
+                await until(lambda: first.store.members.slots == (0, 1, 2))
