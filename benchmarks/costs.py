@@ -1,4 +1,5 @@
-"""What a send costs in round trips to the database and in statements, as the server itself counts them."""
+"""What a send costs in round trips to the database and in statements, as the server itself counts them, and in
+bytes of the database's log."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ class Counts:
     operations: float = 0
     round_trips: float = 0
     statements: float = 0
+    log_bytes: float = 0
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(*map(operator.add, astuple(self), astuple(other)))
@@ -41,7 +43,7 @@ class Counts:
 
 def counted(server: Server) -> Counts:
     """The counters as they stand now."""
-    found = Counts()
+    found = Counts(log_bytes=server.copy.log_bytes())
     for port in server.ports:
         values = _metrics(port)
         found += Counts(

@@ -36,6 +36,9 @@ class Copy(Protocol):
     def cpu_secs(self) -> float:
         """CPU time so far of the database's server, where there is one."""
 
+    def log_bytes(self) -> int:
+        """How much was written so far to the log of that server."""
+
 
 class Database(Protocol):
     """A kind of database and what is prepared of it."""
@@ -94,6 +97,9 @@ class SqliteCopy:
     def cpu_secs(self) -> float:
         return 0.0
 
+    def log_bytes(self) -> int:
+        return 0
+
 
 class Sqlite:
     title = "SQLite"
@@ -151,6 +157,9 @@ class PostgresCopy:
 
     def cpu_secs(self) -> float:
         return cluster().cpu_secs()
+
+    def log_bytes(self) -> int:
+        return int(cluster().sql("select pg_current_wal_insert_lsn() - '0/0'")[0][0] or 0)
 
 
 class Postgres:

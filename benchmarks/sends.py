@@ -118,7 +118,8 @@ def _add_cost(setting: Setting, cost: Counts, words: str) -> None:
         f"round trips / statements of a batch, {words}",
         "",
         cost.per_batch,
-        note=f"of a send {cost.per_operation}; a batch has {figure(cost.operations / cost.batches)} sends",
+        note=f"of a send {cost.per_operation}, and {figure(cost.log_bytes / cost.operations / 1000)} kB of WAL;"
+        f" a batch has {figure(cost.operations / cost.batches)} sends",
     )
 
 

@@ -19,10 +19,8 @@ from benchmarks.setting import Setting, spread
 
 _COUNT = 6_000
 #: From choosing the due time to the first due row: adding the rows and starting the server take less, or on a
-#: busy machine less than the second.
-_AHEAD_SECS = (15.0, 60.0)
-#: What starting the server takes of it, at most.
-_START_SECS = 6.0
+#: busy machine less than the next.
+_AHEAD_SECS = (10.0, 20.0, 60.0)
 
 
 @contextmanager
@@ -30,23 +28,16 @@ def _with_due(
     setting: Setting, count: int, per_sec: float
 ) -> Iterator[tuple[Server, int, list[tuple[str, int]]]]:
     """A server whose database has `count` more waits, of which the first is due soon."""
-    server, due_at = _prepared(setting, count, per_sec)
-    watched = _due(server.copy, "id", "expires_at")[::30]
-    with server:
-        if time.time() > due_at / US - 2:
-            raise SystemExit("the server was up too late: this machine is too busy")
-        yield server, due_at, watched
-
-
-def _prepared(setting: Setting, count: int, per_sec: float) -> tuple[Server, int]:
-    """The server, not yet started, and when the first is due."""
     for ahead_secs in _AHEAD_SECS:
         server = setting.server(setting.big)
         due_at = int((time.time() + ahead_secs) * US)
         prepare.add(server.copy, count, "due", due_at=due_at, per_sec=per_sec)
-        if time.time() < due_at / US - _START_SECS:
-            return server, due_at
-    raise SystemExit("the rows were there too late: this machine is too busy")
+        watched = _due(server.copy, "id", "expires_at")[::30]
+        with server:
+            if time.time() < due_at / US - 2:
+                yield server, due_at, watched
+                return
+    raise SystemExit("the server was up too late: this machine is too busy")
 
 
 def _sleep_until(moment: int, more_secs: float) -> None:
