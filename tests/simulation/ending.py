@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrows.operations.reads.listing import ListTriggers
 from narrows.operations.reads.triggers import GetStats
-from narrows.storage.statements import all_statements
+from narrows.storage.statements import for_sqlite
 from narrows.storage.verify import CHECKS
 from tests.simulation.clients import PROJECTS
 from tests.simulation.run_ending import check_runs
@@ -42,7 +42,7 @@ async def check_the_end(world: World) -> None:
 def verify_store() -> None:
     """As `narrows verify` looks at a store."""
     for name, meaning in CHECKS.items():
-        for row in database().raw.execute(all_statements()[name]):
+        for row in database().raw.execute(for_sqlite()[name]):
             raise Violation(f"verify: {meaning}: {row}")
 
 

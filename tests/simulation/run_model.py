@@ -144,6 +144,7 @@ class Model(WaitModel):
             if run is not None and run.finished_at is not None:
                 if run.finished_at < operation.finished_before:
                     del self.runs[run_id]
+                    self.answers = {key: each for key, each in self.answers.items() if key[0] != run_id}
         return None
 
     # ---- handing out ----
