@@ -1,0 +1,238 @@
+"""What is read: every question that there is, about what is there and what is not. Reads have SQL of their own,
+of which a changed row says nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from narrows.core.ids import first_id_at
+from narrows.operations import reads
+from narrows.operations.purge import PRUNABLE
+from narrows.operations.reads.deliveries import DueDeliveries, GetDelivery, ListDeliveries, LoadParcel
+from narrows.operations.reads.internal import FirstTriggers, GetIdempotencyRecord, LoadHeldPayload
+from narrows.operations.reads.luggage import LuggageOf
+from narrows.operations.reads.retention import SurplusUnmatched
+from tests.differential.asks_of_runs import KEYS_OF_RUNS
+from tests.differential.scene import DAY_US, KEYS, PREFIXES, SECOND_US, Scene
+from tests.differential.steps import Read
+from tests.simulation.run_values import STATUSES
+
+LIMITS = (1, 2, 5, 100)
+TAGS = (None, None, None, "team", "team:x", "über:a:b", "über", "none")
+NEVER = 1 << 60
+
+
+def some_key(scene: Scene) -> str:
+    return scene.pick((*KEYS, *KEYS_OF_RUNS, "A", "a/12", "A_1", "e", "\U0010ffff", "none"))
+
+
+def trigger_id(scene: Scene) -> str:
+    wait = scene.wait()
+    return "none" if wait is None or scene.happens(0.03) else wait.id
+
+
+def run_id(scene: Scene) -> str:
+    run = scene.run()
+    return "none" if run is None or scene.happens(0.03) else run.id
+
+
+def cursor(scene: Scene, *ids: str) -> str | None:
+    """Where a page begins: at an id, at a time, at the start, or at nonsense."""
+    times = ("2026-01-01T00:00:30Z", "2026-01-03T00:00:00.5Z", "2000-01-01T00:00:00Z")
+    return scene.pick(
+        (None, None, None, *ids, *ids, scene.pick(times), "nonsense" if scene.happens(0.1) else None)
+    )
+
+
+def paging(scene: Scene, *ids: str) -> dict[str, Any]:
+    return {"limit": scene.pick(LIMITS), "cursor": cursor(scene, *ids)}
+
+
+def place(scene: Scene) -> tuple[int, str, str]:
+    """In an order of due times."""
+    after = scene.pick((0, 0, scene.now - DAY_US, scene.now))
+    return scene.pick(((after, "", ""), (after, "default", "0")))
+
+
+# ---- triggers --------------------------------------------------------------------------------------
+
+
+def of_triggers(scene: Scene) -> Any:
+    project_id, event_key = scene.project(), some_key(scene)
+    found = tuple(scene.some(scene.triggers, 4))
+    return scene.pick(
+        (
+            reads.GetTrigger(project_id, event_key),
+            reads.GetTriggerById(project_id, trigger_id(scene)),
+            reads.GetStats(project_id),
+            reads.Timeline(project_id, trigger_id(scene)),
+            reads.WaitingUnderPrefix(project_id, scene.pick(PREFIXES)),
+            reads.Explain(project_id, event_key),
+            reads.NearKeys(project_id, event_key, scene.happens(0.5)),
+            reads.NearWaits(project_id, event_key),
+            reads.LoadBodies(found),
+            FirstTriggers(project_id=project_id, ids=tuple(each.id for each in found)),
+        )
+    )
+
+
+def listing(scene: Scene) -> Any:
+    filters: dict[str, Any] = {
+        "status": scene.pick(("waiting", "received", "timed_out", "canceled")),
+        "source_type": scene.pick(("job_run", "workflow_step")),
+        "job_run_id": run_id(scene),
+        "workflow_run_id": "none",
+        "event_key": some_key(scene),
+        "key_prefix": scene.pick(PREFIXES),
+        "tag": scene.pick(TAGS),
+    }
+    chosen = {name: filters[name] for name in scene.some(filters, 2)}
+    return reads.ListTriggers(project_id=scene.project(), **chosen, **paging(scene, trigger_id(scene)))
+
+
+def of_events(scene: Scene) -> Any:
+    project_id = scene.project()
+    event_key = scene.pick((None, some_key(scene)))
+    held = scene.pick(list(scene.oracle.held) or ["none"])
+    scopes = [each.scope_hash for each in scene.scopes] or ["none"]
+    return scene.pick(
+        (
+            reads.ListHeldEvents(project_id, event_key, **paging(scene, held)),
+            reads.ListUnmatched(project_id, event_key, **paging(scene)),
+            LoadHeldPayload(project_id=project_id, held_id=held),
+            GetIdempotencyRecord(scope_hash=scene.pick(scopes)),
+        )
+    )
+
+
+# ---- runs, webhooks --------------------------------------------------------------------------------
+
+
+def of_runs(scene: Scene) -> Any:
+    project_id, found = scene.project(), tuple(scene.some(scene.runs, 3))
+    job = scene.job(project_id)
+    filters: dict[str, Any] = {"status": scene.pick(STATUSES), "job": job, "tag": scene.pick(TAGS)}
+    chosen = {name: filters[name] for name in scene.some(filters, 2)}
+    jobs = tuple((each.project_id, each.job_id) for each in found)
+    return scene.pick(
+        (
+            reads.ListRuns(project_id=project_id, **chosen, **paging(scene, run_id(scene))),
+            reads.GetRun(project_id, run_id(scene)),
+            reads.RunTimeline(
+                project_id=project_id,
+                run_id=run_id(scene),
+                **paging(scene, *(str(each.last_fact_id) for each in found)),
+            ),
+            reads.RunsWithBodies(found),
+            reads.RunCheckpoint(project_id, run_id(scene)),
+            reads.RunCheckpoints(found),
+            reads.WaitingFor(found),
+            reads.GetJob(project_id, job, scene.happens(0.3)),
+            reads.JobsById(jobs),
+            reads.ListJobs(project_id, **paging(scene, *(each.job_id for each in found))),
+            *(LuggageOf(each) for each in found),
+        )
+    )
+
+
+def of_deliveries(scene: Scene) -> Any:
+    project_id = scene.project()
+    known = [each.id for each in scene.oracle.deliveries.values() if each.id] or ["none"]
+    chosen = scene.pick(known)
+    wanted: dict[str, Any] = {
+        "status": scene.pick(("pending", "delivered", "failed")),
+        "trigger_id": trigger_id(scene),
+    }
+    filters = {name: wanted[name] for name in scene.some(wanted, 1)}
+    return scene.pick(
+        (
+            ListDeliveries(project_id=project_id, **filters, **paging(scene, chosen)),
+            GetDelivery(project_id, chosen),
+            DueDeliveries(place(scene), scene.pick((scene.now, NEVER)), scene.pick(LIMITS)),
+            *(LoadParcel(each) for each in scene.some(scene.claimed, 2)),
+        )
+    )
+
+
+# ---- the engine, the host --------------------------------------------------------------------------
+
+
+def of_engine(scene: Scene) -> Any:
+    until, limit = scene.pick((scene.now, NEVER)), scene.pick(LIMITS)
+    return scene.pick(
+        (
+            reads.DueTriggers(place(scene), until, limit),
+            reads.DueHeldEvents(until, ALL),
+            reads.ReadMark(scene.pick(("expire", "Märk", "none"))),
+            reads.CountByStatus(),
+            reads.OldestWaiting(),
+            reads.DueRuns(place(scene), until, limit),
+            reads.ExecutingRuns(limit, place(scene)),
+            reads.CountRuns(),
+            reads.QueuedJobs(),
+            reads.PendingMessages(limit),
+            *(
+                reads.LiveRunsOfJob(
+                    each.project_id, each.subject_id, scene.pick(("", run_id(scene))), each.id, limit
+                )
+                for each in scene.some(scene.messages, 3)
+            ),
+        )
+    )
+
+
+ALL = 10_000
+
+
+def of_retention(scene: Scene) -> Any:
+    project_id, before = scene.project(), scene.now - scene.pick((1, 2, 3)) * DAY_US
+    after = scene.pick((("", ""), ("default", first_id_at(before - 3_600 * SECOND_US))))
+    found = tuple((each.project_id, each.id) for each in scene.some(scene.triggers, 4))
+    table = scene.pick([each for each in PRUNABLE if each != "deliveries"])
+    return scene.pick(
+        (
+            reads.CountSettled(project_id, before),
+            reads.SettledTriggers(
+                project_id, before, scene.pick(("", trigger_id(scene))), scene.pick(LIMITS)
+            ),
+            reads.Prunable(scene.pick(("triggers", "runs", "deliveries")), before, scene.pick(LIMITS), after),
+            reads.OldRows(table, before, ALL),
+            reads.WaitGroupsOf(found),
+            SurplusUnmatched(project_id, scene.pick((0, 3)), scene.pick(LIMITS)),
+        )
+    )
+
+
+def of_access(scene: Scene) -> Any:
+    keys = list(scene.oracle.keys) or ["none"]
+    return scene.pick(
+        (
+            reads.GetApiKey(scene.pick(keys)),
+            reads.ListApiKeys(
+                scene.pick((None, scene.project())), scene.pick(LIMITS), scene.pick((None, *keys))
+            ),
+            reads.GetProject(scene.project()),
+            reads.ListProjects(scene.pick(LIMITS), scene.pick((None, "a", "default", "Z"))),
+            *(
+                reads.LoadSchema(each.project_id, each.expected_schema_id)
+                for each in scene.some(scene.triggers, 6)
+                if each.expected_schema_id is not None
+            ),
+        )
+    )
+
+
+#: Each database has migrations of its own.
+NOT_ASKED = {"SchemaVersion"}
+#: Whose rows have no order that anybody relies on.
+UNORDERED = (reads.OldRows, reads.WaitGroupsOf)
+#: Function -> how often it is asked.
+READS = {
+    of_triggers: 6, listing: 6, of_events: 4, of_runs: 6, of_deliveries: 3, of_engine: 5, of_retention: 4,
+    of_access: 3,
+}  # fmt: skip
+
+
+def reading(scene: Scene) -> Read:
+    read = scene.weighed(READS)(scene)
+    return Read(read, in_any_order=isinstance(read, UNORDERED))
