@@ -22,7 +22,8 @@ from narrows.storage.statements import for_sqlite
 
 T = TypeVar("T")
 
-_CACHE_MIB = 64
+#: An index of due times is filled at random places.
+_CACHE_MIB = 256
 
 
 @contextlib.asynccontextmanager
@@ -71,7 +72,7 @@ def _locked(folders: set[Path]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(path: Path, *, read_only: bool) -> Iterator[apsw.Connection]:
-    connection = sqlite.connect(path, read_only=read_only, cache_mib=_CACHE_MIB)
+    connection = sqlite.connect(path, read_only=read_only, cache_mib=16 if read_only else _CACHE_MIB)
     try:
         yield connection
     except apsw.Error as error:

@@ -14,8 +14,8 @@ from narrows.storage.backend import Row
 from narrows.storage.migrations import all_migrations
 
 #: A transaction of a move; it ends earlier where rows are large, since it is held in memory.
-CHUNK_ROWS: Final = 20_000
-CHUNK_BYTES: Final = 16 << 20
+CHUNK_ROWS: Final = 50_000
+CHUNK_BYTES: Final = 32 << 20
 #: What is fetched at once: about so much, by the size of the rows before, since a row may have a megabyte.
 PIECE_BYTES: Final = 256 << 10
 FIRST_PIECE_ROWS: Final = 32
