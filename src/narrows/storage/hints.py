@@ -53,6 +53,7 @@ class Gathered:
         self._jobs: set[tuple[str, str]] = set()
         self._api_keys: set[str] = set()
         self._is_empty = True
+        self._many = False
 
     def __bool__(self) -> bool:
         return not self._is_empty
@@ -72,6 +73,10 @@ class Gathered:
         self._note_due("held events", (event.held_until for event in committed.held_events))
         self._note_due("messages", (message.created_at for message in committed.messages))
 
+    def missed(self) -> None:
+        """Something was committed that the others were not told of: they have to look at the tables."""
+        self._is_empty, self._many = False, True
+
     def _note_due(self, what: str, times: Iterable[int | None]) -> None:
         earliest = min((at for at in times if at is not None), default=NEVER)
         if earliest < self._due.get(what, NEVER):
@@ -79,6 +84,9 @@ class Gathered:
 
     def text(self, node: str) -> str:
         """The hint as it is sent."""
+        many = msgspec.json.encode(Hint(node=node, many=True)).decode()
+        if self._many:
+            return many
         hint = Hint(
             node=node,
             subjects={project: _packed(ids) for project, ids in self._subjects.items()},
@@ -88,9 +96,7 @@ class Gathered:
             api_keys=sorted(self._api_keys),
         )
         text = msgspec.json.encode(hint)
-        if len(text) > MOST_BYTES:
-            text = msgspec.json.encode(Hint(node=node, many=True))
-        return text.decode()
+        return many if len(text) > MOST_BYTES else text.decode()
 
 
 def _packed(ids: Iterable[str]) -> str:

@@ -26,7 +26,7 @@ from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
 from narrows.storage.line import Line
 from narrows.storage.membership import Membership
-from narrows.storage.news import CHANNEL, Interests, News
+from narrows.storage.news import CHANNEL, POLL_SECS, Interests, News
 from narrows.storage.postgres import SETTINGS, PostgresConnection, PostgresReader
 from narrows.storage.postgres_errors import NO_CONNECTION, RETRY_AFTER_SECS, sentence, tells_of_a_pooler
 from narrows.storage.transaction import Limits
@@ -316,25 +316,34 @@ class PostgresStore(Front):
     # ---- other nodes -----------------------------------------------------------------------------
 
     def _members_changed(self) -> None:
-        """What one that has gone would have done is looked for by those who stay."""
+        """What one that has gone would have done is looked for by those who stay; who came has been told
+        of nothing that was committed here before he was known."""
         self._news.look()
+        self._gathered.missed()
+        self._has_news.set()
 
     async def _tell_others(self) -> None:
         """Send hints, one at a time: what is committed while one is on its way goes with the next."""
         while True:
             await self._has_news.wait()
             self._has_news.clear()
-            await self._tell_now()
+            if not await self._tell_now():
+                await asyncio.sleep(POLL_SECS)
+                self._has_news.set()
 
-    async def _tell_now(self) -> None:
+    async def _tell_now(self) -> bool:
+        """Whether the others know. Where not, nobody knows what of it they heard: next time they are to look."""
         gathered, self._gathered = self._gathered, Gathered()
         if not gathered:
-            return
+            return True
         try:
             await self._teller.fetch("select pg_notify($1, $2)", CHANNEL, gathered.text(self._node_id))
-        except Exception as error:  # noqa: BLE001 - a hint that is lost is found by a look at the tables
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             self._teller.drop()
+            self._gathered.missed()
             log.info("a hint could not be sent: %s", error)
+            return False
+        return True
 
 
 def _as_unavailable(error: NarrowsError | BackendFailure) -> NarrowsError:
