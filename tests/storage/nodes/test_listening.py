@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -16,18 +17,22 @@ from tests.postgres.session import Session
 from tests.storage.kit import Bench, PostgresBackend
 from tests.storage.nodes.kit import end_sessions, node, sql, until
 
+#: What whoever watches on a node was told: (trigger id, status).
+_seen: WeakKeyDictionary[Bench, set[tuple[str, str]]] = WeakKeyDictionary()
+
 
 def _watch(bench: Bench, *ids: str) -> None:
     """As an open stream does."""
     bench.store._news._interests = lambda: Interests(dict.fromkeys(ids, "default"), frozenset())
+    if bench not in _seen:
+        seen = _seen[bench] = set()
+        bench.feed.subscribe(
+            lambda committed: seen.update((each.id, each.status) for each in committed.triggers)
+        )
 
 
 def _heard(bench: Bench, trigger_id: str) -> bool:
-    return any(
-        trigger.id == trigger_id and trigger.status == "received"
-        for commit in bench.commits
-        for trigger in commit.triggers
-    )
+    return (trigger_id, "received") in _seen[bench]
 
 
 @asynccontextmanager
