@@ -23,7 +23,7 @@ PostgreSQL; rows marked *client* come from a small Python client that makes hard
 fresh copy of a prepared database; every send is durable (`synchronous=FULL`; PostgreSQL with `fsync` and
 `synchronous_commit` on) and settles a wait of its own.
 
-On PostgreSQL a run begins right after a checkpoint, so that nearly every random send writes a page to the log as
+On PostgreSQL a run begins right after a checkpoint, so that most random sends write a page to the log as
 a whole. With two nodes the load is split between them, half of the connections each; there are no targets for it.
 
 The no-op is `POST /bench/noop`: the path of a send through the framework, authentication, decoding of the
