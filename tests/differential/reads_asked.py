@@ -7,6 +7,7 @@ from typing import Any
 
 from narrows.core.ids import first_id_at
 from narrows.operations import reads
+from narrows.operations.opening import tag_items
 from narrows.operations.purge import PRUNABLE
 from narrows.operations.reads.deliveries import DueDeliveries, GetDelivery, ListDeliveries, LoadParcel
 from narrows.operations.reads.internal import FirstTriggers, GetIdempotencyRecord, LoadHeldPayload
@@ -26,14 +27,19 @@ def some_key(scene: Scene) -> str:
     return scene.pick((*KEYS, *KEYS_OF_RUNS, "A", "a/12", "A_1", "e", "\U0010ffff", "none"))
 
 
-def trigger_id(scene: Scene) -> str:
+def a_trigger(scene: Scene) -> tuple[str, str]:
+    """Project and id of one that is there; now and then of none."""
     wait = scene.wait()
-    return "none" if wait is None or scene.happens(0.03) else wait.id
+    if wait is None or scene.happens(0.03):
+        return scene.project(), "none"
+    return scene.elsewhere(wait.project_id), wait.id
 
 
-def run_id(scene: Scene) -> str:
+def a_run(scene: Scene) -> tuple[str, str]:
     run = scene.run()
-    return "none" if run is None or scene.happens(0.03) else run.id
+    if run is None or scene.happens(0.03):
+        return scene.project(), "none"
+    return scene.elsewhere(run.project_id), run.id
 
 
 def cursor(scene: Scene, *ids: str) -> str | None:
@@ -58,14 +64,14 @@ def place(scene: Scene) -> tuple[int, str, str]:
 
 
 def of_triggers(scene: Scene) -> Any:
-    project_id, event_key = scene.project(), some_key(scene)
+    (project_id, trigger_id), event_key = a_trigger(scene), some_key(scene)
     found = tuple(scene.some(scene.triggers, 4))
     return scene.pick(
         (
             reads.GetTrigger(project_id, event_key),
-            reads.GetTriggerById(project_id, trigger_id(scene)),
+            reads.GetTriggerById(project_id, trigger_id),
             reads.GetStats(project_id),
-            reads.Timeline(project_id, trigger_id(scene)),
+            reads.Timeline(project_id, trigger_id),
             reads.WaitingUnderPrefix(project_id, scene.pick(PREFIXES)),
             reads.Explain(project_id, event_key),
             reads.NearKeys(project_id, event_key, scene.happens(0.5)),
@@ -77,23 +83,34 @@ def of_triggers(scene: Scene) -> Any:
 
 
 def listing(scene: Scene) -> Any:
+    """Filters that one of them passes, or others; a page that begins at one of them, or elsewhere."""
+    one = scene.pick(list(scene.triggers))
+    length = scene.rng.randint(0, len(one.event_key))
     filters: dict[str, Any] = {
-        "status": scene.pick(("waiting", "received", "timed_out", "canceled")),
+        "status": scene.pick((one.status, "waiting", "received", "timed_out", "canceled")),
         "source_type": scene.pick(("job_run", "workflow_step")),
-        "job_run_id": run_id(scene),
+        "job_run_id": scene.pick((one.job_run_id, a_run(scene)[1])),
         "workflow_run_id": "none",
-        "event_key": some_key(scene),
-        "key_prefix": scene.pick(PREFIXES),
-        "tag": scene.pick(TAGS),
+        "event_key": scene.pick((one.event_key, some_key(scene))),
+        "key_prefix": scene.pick((one.event_key[:length], scene.pick(PREFIXES))),
+        "tag": scene.pick(_tags_of(one) or TAGS),
     }
     chosen = {name: filters[name] for name in scene.some(filters, 2)}
-    return reads.ListTriggers(project_id=scene.project(), **chosen, **paging(scene, trigger_id(scene)))
+    return reads.ListTriggers(
+        project_id=scene.elsewhere(one.project_id), **chosen, **paging(scene, one.id, a_trigger(scene)[1])
+    )
+
+
+def _tags_of(record: Any) -> list[str]:
+    return [each for name, value in tag_items(record.tags) for each in (name, f"{name}:{value}")]
 
 
 def of_events(scene: Scene) -> Any:
-    project_id = scene.project()
-    event_key = scene.pick((None, some_key(scene)))
-    held = scene.pick(list(scene.oracle.held) or ["none"])
+    project_id, event_key, held = scene.project(), scene.pick((None, some_key(scene))), "none"
+    if scene.oracle.held and scene.happens(0.8):
+        one = scene.pick(list(scene.oracle.held.values()))
+        project_id, held = scene.elsewhere(one.project_id), one.id
+        event_key = scene.pick((None, one.event_key))
     scopes = [each.scope_hash for each in scene.scopes] or ["none"]
     return scene.pick(
         (
@@ -109,26 +126,29 @@ def of_events(scene: Scene) -> Any:
 
 
 def of_runs(scene: Scene) -> Any:
-    project_id, found = scene.project(), tuple(scene.some(scene.runs, 3))
+    (project_id, run_id), found = a_run(scene), tuple(scene.some(scene.runs, 3))
     job = scene.job(project_id)
-    filters: dict[str, Any] = {"status": scene.pick(STATUSES), "job": job, "tag": scene.pick(TAGS)}
+    filters: dict[str, Any] = {
+        "status": scene.pick(STATUSES),
+        "job": job,
+        "tag": scene.pick((*(each for one in found for each in _tags_of(one)), *TAGS)),
+    }
     chosen = {name: filters[name] for name in scene.some(filters, 2)}
-    jobs = tuple((each.project_id, each.job_id) for each in found)
+    facts = [each.last_fact_id for each in found if each.last_fact_id is not None]
     return scene.pick(
         (
-            reads.ListRuns(project_id=project_id, **chosen, **paging(scene, run_id(scene))),
-            reads.GetRun(project_id, run_id(scene)),
-            reads.RunTimeline(
-                project_id=project_id,
-                run_id=run_id(scene),
-                **paging(scene, *(str(each.last_fact_id) for each in found)),
+            reads.ListRuns(project_id=project_id, **chosen, **paging(scene, run_id)),
+            reads.GetRun(project_id, run_id),
+            *(
+                reads.RunTimeline(project_id=each.project_id, run_id=each.id, **paging(scene, *facts))
+                for each in found
             ),
             reads.RunsWithBodies(found),
-            reads.RunCheckpoint(project_id, run_id(scene)),
+            reads.RunCheckpoint(project_id, run_id),
             reads.RunCheckpoints(found),
             reads.WaitingFor(found),
             reads.GetJob(project_id, job, scene.happens(0.3)),
-            reads.JobsById(jobs),
+            reads.JobsById(tuple((each.project_id, each.job_id) for each in found)),
             reads.ListJobs(project_id, **paging(scene, *(each.job_id for each in found))),
             *(LuggageOf(each) for each in found),
         )
@@ -136,18 +156,20 @@ def of_runs(scene: Scene) -> Any:
 
 
 def of_deliveries(scene: Scene) -> Any:
-    project_id = scene.project()
-    known = [each.id for each in scene.oracle.deliveries.values() if each.id] or ["none"]
-    chosen = scene.pick(known)
+    known = [each for each in scene.oracle.deliveries.values() if each.id]
+    if not known:
+        return GetDelivery(scene.project(), "none")
+    one = scene.pick(known)
+    project_id = scene.elsewhere(scene.oracle.waits[one.trigger_id].project_id)
     wanted: dict[str, Any] = {
-        "status": scene.pick(("pending", "delivered", "failed")),
-        "trigger_id": trigger_id(scene),
+        "status": scene.pick((one.status, "pending", "delivered", "failed")),
+        "trigger_id": one.trigger_id,
     }
-    filters = {name: wanted[name] for name in scene.some(wanted, 1)}
+    filters = {name: wanted[name] for name in scene.some(wanted, 2)}
     return scene.pick(
         (
-            ListDeliveries(project_id=project_id, **filters, **paging(scene, chosen)),
-            GetDelivery(project_id, chosen),
+            ListDeliveries(project_id=project_id, **filters, **paging(scene, one.id)),
+            GetDelivery(project_id, one.id),
             DueDeliveries(place(scene), scene.pick((scene.now, NEVER)), scene.pick(LIMITS)),
             *(LoadParcel(each) for each in scene.some(scene.claimed, 2)),
         )
@@ -173,7 +195,7 @@ def of_engine(scene: Scene) -> Any:
             reads.PendingMessages(limit),
             *(
                 reads.LiveRunsOfJob(
-                    each.project_id, each.subject_id, scene.pick(("", run_id(scene))), each.id, limit
+                    each.project_id, each.subject_id, scene.pick(("", a_run(scene)[1])), each.id, limit
                 )
                 for each in scene.some(scene.messages, 3)
             ),
@@ -193,7 +215,7 @@ def of_retention(scene: Scene) -> Any:
         (
             reads.CountSettled(project_id, before),
             reads.SettledTriggers(
-                project_id, before, scene.pick(("", trigger_id(scene))), scene.pick(LIMITS)
+                project_id, before, scene.pick(("", a_trigger(scene)[1])), scene.pick(LIMITS)
             ),
             reads.Prunable(scene.pick(("triggers", "runs", "deliveries")), before, scene.pick(LIMITS), after),
             reads.OldRows(table, before, ALL),
@@ -228,11 +250,12 @@ NOT_ASKED = {"SchemaVersion"}
 UNORDERED = (reads.OldRows, reads.WaitGroupsOf)
 #: Function -> how often it is asked.
 READS = {
-    of_triggers: 6, listing: 6, of_events: 4, of_runs: 6, of_deliveries: 3, of_engine: 5, of_retention: 4,
+    of_triggers: 6, listing: 10, of_events: 4, of_runs: 6, of_deliveries: 3, of_engine: 5, of_retention: 4,
     of_access: 3,
 }  # fmt: skip
 
 
 def reading(scene: Scene) -> Read:
-    read = scene.weighed(READS)(scene)
+    make = scene.weighed(READS)
+    read = make(scene) if scene.triggers else reads.CountByStatus()
     return Read(read, in_any_order=isinstance(read, UNORDERED))
