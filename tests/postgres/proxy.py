@@ -101,6 +101,7 @@ class Proxy(Faults):
         try:
             await asyncio.gather(link.pump(Side.CLIENT), link.pump(Side.SERVER))
         finally:
+            link.close()
             self._links.discard(link)
 
 

@@ -21,6 +21,11 @@ Connect = Callable[[], Awaitable[Any]]
 
 #: One call, as the watchdog has it. The server gives up earlier by itself, where it can be told.
 CALL_SECS: Final = 15.0
+#: How sessions of ours are named; those of a node's store have a number behind it, so that each is one alone.
+SESSION: Final = "narrows"
+_END: Final = (
+    "select pg_terminate_backend(s.pid, 2000) from pg_stat_activity as s where s.application_name = $1"
+)
 
 
 class Line:
@@ -37,6 +42,7 @@ class Line:
         #: What is begun on one connection goes on there or nowhere: on another one each statement would
         #: be a transaction of its own.
         self.in_transaction = False
+        self._left: str | None = None
         self.statements = for_postgres()
 
     async def open(self) -> Any:
@@ -44,16 +50,27 @@ class Line:
         if self.raw is None or self.raw.is_closed():
             if self.in_transaction:
                 raise BackendFailure("the connection was lost in the midst of a transaction", retry=True)
-            self.raw = None
+            self.drop()
             try:
                 self.raw = await self._connect()
             except NarrowsError as error:
                 raise BackendFailure(error.message) from error
+            await self._end_what_was_left()
         return self.raw
+
+    async def _end_what_was_left(self) -> None:
+        """The server may not have noticed that the connection before is gone: its session would keep locks,
+        for which the same batch would wait, or because of which a claim would find nothing."""
+        left, self._left = self._left, None
+        if left is not None:
+            with contextlib.suppress(Exception):  # it ends by itself, only later
+                await self.guarded(self.raw.fetch(_END, left))
 
     def drop(self) -> None:
         """Throw the connection away: whatever it was doing, nobody hears of it any more."""
         if self.raw is not None:
+            name = self.raw.get_settings().application_name
+            self._left = name if name.startswith(f"{SESSION} ") else None
             self.raw.terminate()
             self.raw = None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -24,7 +25,7 @@ from narrows.storage.calls import NODES, READERS, WRITERS, Calls
 from narrows.storage.committed import Committed
 from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
-from narrows.storage.line import Line
+from narrows.storage.line import SESSION, Line
 from narrows.storage.membership import Membership
 from narrows.storage.news import CHANNEL, POLL_SECS, Interests, News
 from narrows.storage.postgres import SETTINGS, PostgresConnection, PostgresReader
@@ -101,6 +102,7 @@ class PostgresStore(Front):
         self._has_news = asyncio.Event()
         listen = None if access.listen_url == "" else self._listen
         self._news = News(self, self._node_id, self._membership.nodes, on_commit, interests, listen)
+        self._sessions = itertools.count(1)
         self._blocked_until = 0.0
         self._pause_secs = FIRST_PAUSE_SECS
         self._writers: list[asyncio.Task[None]] = []
@@ -187,7 +189,8 @@ class PostgresStore(Front):
     async def _opened(self) -> Any:
         """A connection, also where a pooler has come between since this node started: it takes no settings."""
         try:
-            return await open_connection(self._access.url, pooled=self._pooled)
+            name = f"{SESSION} {self._node_id[:16]} {next(self._sessions)}"
+            return await open_connection(self._access.url, pooled=self._pooled, name=name)
         except asyncpg.ProtocolViolationError as error:
             if self._pooled or not self._is_pooled(error):
                 raise
@@ -364,14 +367,14 @@ async def using(url: str) -> AsyncIterator[Line]:
         await line.close()
 
 
-async def open_connection(url: str, *, pooled: bool) -> Any:
+async def open_connection(url: str, *, pooled: bool, name: str = SESSION) -> Any:
     """One connection. Sums of integers are integers here."""
     connection = await asyncpg.connect(
         url,
         timeout=CONNECT_SECS,
         statement_cache_size=0 if pooled else 1_000,
         max_cached_statement_lifetime=0,
-        server_settings=None if pooled else {"application_name": "narrows", **SETTINGS},
+        server_settings=None if pooled else {"application_name": name, **SETTINGS},
     )
     # The driver asks the server about the type, which for a pooler has to be one transaction.
     async with _kept(connection), connection.transaction():

@@ -74,7 +74,7 @@ def waiting_for_locks(database: PostgresBackend) -> int:
     return int(found or 0)
 
 
-def end_sessions(database: PostgresBackend, having: str = "application_name = 'narrows'") -> int:
+def end_sessions(database: PostgresBackend, having: str = "application_name like 'narrows%'") -> int:
     """End the sessions of the stores, as an administrator or a fallen server does; how many."""
     found = sql(
         database,

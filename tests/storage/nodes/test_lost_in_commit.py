@@ -11,11 +11,13 @@ import pytest
 from narrows.core.states import TriggerStatus
 from narrows.errors import OutcomeUnknown
 from narrows.storage import postgres
+from narrows.storage.line import Line
 from tests.postgres.faults import Fate
 from tests.postgres.proxy import Proxy
 from tests.postgres.wire import Side
 from tests.storage.kit import Bench, PostgresBackend
 from tests.storage.nodes.kit import Points, end_sessions, node, sql, until, waiting_for_locks
+from tests.storage.runs import Runs
 
 
 async def _steps_of_a_send(bench: Bench) -> list[str]:
@@ -83,12 +85,14 @@ async def test_the_question_for_a_lost_commit_may_lose_its_answer_too(database: 
 
 
 async def test_a_commit_that_comes_late_is_refused_once_it_was_said_not_to_be_made(
-    database: PostgresBackend,
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
         points = Points(bench)
         await bench.open("a", 0)
         points.seen.clear()
+        # As where nobody may end a session, or a pooler has it.
+        monkeypatch.setattr(Line, "_end_what_was_left", lambda line: asyncio.sleep(0))
         proxy.on_commit("before", Fate.LATE)
         sending = asyncio.create_task(bench.send("a", "1"))
         await proxy.struck()
@@ -113,3 +117,22 @@ async def test_what_nobody_can_find_out_is_said_to_be_unknown(
             await bench.send("a", "1")
         proxy.heal()
         await until(lambda: sql(database, "select 1 from triggers where status = 'received'"))
+
+
+async def test_a_session_that_was_left_behind_is_ended_by_who_left_it(database: PostgresBackend) -> None:
+    """The server has not noticed that the connection is gone, and keeps its locks: the batch would wait for
+    its own shadow, and a claim, which waits for nobody, would find nothing."""
+    async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
+        runs = Runs(bench)
+        await runs.put()
+        await bench.open("a", 0)
+        await runs.trigger()
+        outcomes = []
+        for operation in (bench.sending("a", "1"), runs.claiming()):
+            proxy.heal()
+            proxy.on_commit("before", Fate.ORPHAN)
+            outcomes.append(await bench.perform(operation))
+            await proxy.struck()
+            assert not sql(database, "select 1 from pg_stat_activity where state = 'idle in transaction'")
+        ((run,),) = outcomes[1]
+        assert run.dispatch == 1
