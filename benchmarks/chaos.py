@@ -19,6 +19,7 @@ CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "nodes-kill": ("tests.kill", "--nodes", "--campaign"),
     "postgres-crash": ("tests.kill", "--crashes", "--campaign"),
     "postgres-promotion": ("tests.kill", "--promotions", "--campaign"),
+    "flaky-database": ("tests.storage.flaky",),
     "races": ("tests.races", "--campaign"),
     "races-postgres": ("tests.races", "--database=postgres", "--campaign"),
     "linearizability": ("tests.linearizability", "--campaign"),
