@@ -183,8 +183,13 @@ class Bench:
         self.feed = feed
         self.sink = Sink()
         self.commits: list[Committed] = []
-        feed.subscribe(self.commits.append)
+        feed.subscribe(self._committed)
         self.service = Service(store, feed, clock, self.sink)
+
+    def _committed(self, committed: Committed) -> None:
+        """What this store committed: what others may have (a look at the tables) is not in it."""
+        if committed.elsewhere is None:
+            self.commits.append(committed)
 
     def entropy(self) -> int:
         return int.from_bytes(self.clock.random_bytes(8), "big")
