@@ -17,6 +17,7 @@ CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "kill": ("tests.kill", "--campaign"),
     "run-kill": ("tests.kill", "--runs", "--campaign"),
     "nodes-kill": ("tests.kill", "--nodes", "--campaign"),
+    "nodes-pause": ("tests.kill", "--pauses", "--campaign"),
     "postgres-crash": ("tests.kill", "--crashes", "--campaign"),
     "postgres-promotion": ("tests.kill", "--promotions", "--campaign"),
     "flaky-database": ("tests.storage.flaky",),

@@ -1,5 +1,5 @@
-"""`python -m tests.kill [--runs | --nodes | --crashes | --promotions] [--kills N] [--seed N] [--campaign]`: kills
-under load, for as long as wanted; with `--runs` of workers and endpoints too, the others on PostgreSQL."""
+"""`python -m tests.kill [--runs | --nodes | --pauses | --crashes | --promotions] [--kills N] [--seed N]
+[--campaign]`: kills under load, for as long as wanted; with `--runs` of workers and endpoints too, the others on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ CAMPAIGN_PROMOTIONS = 20
 def _campaign(asked: argparse.Namespace) -> Callable[[Path, int, int], Coroutine[Any, Any, Any]]:
     if asked.nodes:
         return functools.partial(nodes_campaign.kill_nodes, nodes=3)
+    if asked.pauses:
+        return nodes_campaign.pause_nodes
     if asked.crashes:
         return nodes_campaign.crash_database
     if asked.promotions:
@@ -36,13 +38,16 @@ def main() -> int:
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--runs", action="store_true", help="runs, with as many kills of their executors")
     kinds.add_argument("--nodes", action="store_true", help="of one of three nodes over one PostgreSQL")
+    kinds.add_argument("--pauses", action="store_true", help="of one of two nodes, by SIGSTOP")
     kinds.add_argument("--crashes", action="store_true", help="of the PostgreSQL of two nodes")
     kinds.add_argument("--promotions", action="store_true", help="the PostgreSQL's standby takes over")
     parser.add_argument(
-        "--campaign", action="store_true", help=f"{CAMPAIGN_KILLS} kills, {CAMPAIGN_PROMOTIONS} promotions"
+        "--campaign",
+        action="store_true",
+        help=f"{CAMPAIGN_KILLS} kills, {CAMPAIGN_PROMOTIONS} promotions or pauses",
     )
     asked = parser.parse_args()
-    most = CAMPAIGN_PROMOTIONS if asked.promotions else CAMPAIGN_KILLS
+    most = CAMPAIGN_PROMOTIONS if asked.promotions or asked.pauses else CAMPAIGN_KILLS
     kills = most if asked.campaign else asked.kills
     run = _campaign(asked)
     began = time.monotonic()

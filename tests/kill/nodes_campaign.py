@@ -26,6 +26,8 @@ from tests.postgres.standby import Standby
 
 NODES = 2
 PATIENCE_SECS = 60.0
+#: The database ends a transaction that stands still for 10 s.
+PAUSE_SECS = 11.0
 
 
 class LoadOnAll(Load):
@@ -140,6 +142,22 @@ async def kill_nodes(folder: Path, kills: int, seed: int, nodes: int = NODES) ->
 
     with contextlib.closing(await asyncio.to_thread(Cluster, wheel())) as cluster:
         return await _over(folder, cluster.create_database(), seed, kills, kill, nodes)
+
+
+async def pause_nodes(folder: Path, pauses: int, seed: int, nodes: int = NODES) -> Report:
+    """SIGSTOP for longer than the database waits for an open transaction, and than the node's lease; then
+    it goes on as if nothing had been."""
+
+    async def pause(scene: Scene) -> None:
+        node = scene.dice.choice(scene.nodes)
+        assert node.process is not None
+        node.process.send_signal(signal.SIGSTOP)
+        await scene.for_a_while(PAUSE_SECS, PAUSE_SECS + 1)
+        node.process.send_signal(signal.SIGCONT)
+        await scene.until_acknowledged(time.monotonic())
+
+    with contextlib.closing(await asyncio.to_thread(Cluster, wheel())) as cluster:
+        return await _over(folder, cluster.create_database(), seed, pauses, pause, nodes)
 
 
 async def crash_database(folder: Path, crashes: int, seed: int, nodes: int = NODES) -> Report:
