@@ -23,9 +23,6 @@ Connect = Callable[[], Awaitable[Any]]
 CALL_SECS: Final = 15.0
 #: How sessions of ours are named; those of a node's store have a number behind it, so that each is one alone.
 SESSION: Final = "narrows"
-_END: Final = (
-    "select pg_terminate_backend(s.pid, 2000) from pg_stat_activity as s where s.application_name = $1"
-)
 
 
 class Line:
@@ -64,7 +61,7 @@ class Line:
         left, self._left = self._left, None
         if left is not None:
             with contextlib.suppress(Exception):  # it ends by itself, only later
-                await self.guarded(self.raw.fetch(_END, left))
+                await self.guarded(self.raw.fetch(self.statements["end_session"].sql, left))
 
     def drop(self) -> None:
         """Throw the connection away: whatever it was doing, nobody hears of it any more."""

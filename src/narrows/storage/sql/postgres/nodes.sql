@@ -49,3 +49,7 @@ join pg_class as c on c.oid = s.relid
 where s.schemaname = current_schema() and pg_has_role(c.relowner, 'usage')
   and s.n_mod_since_analyze > 500 + 2 * greatest(c.reltuples, 0) and c.reltuples < 200000
 order by s.relname
+
+-- name: end_session
+-- Answers when it has ended, two seconds at the most.
+select pg_terminate_backend(s.pid, 2000) from pg_stat_activity as s where s.application_name = $1
