@@ -47,9 +47,10 @@ class WriteConnection(Reader, Protocol):
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """Several loads at once, each as by `load`."""
 
-    async def begin(self, touches: Sequence[Touch]) -> None:
+    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
         """Begin a transaction that holds whatever locks these touches need: what is loaded by them then
-        stays as it is until the end."""
+        stays as it is until the end. Answers what was learned on the way that they lead to, so that it can
+        be loaded with them."""
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
         """Run statements with `@input`, in their order; answers how many rows each changed."""

@@ -40,6 +40,16 @@ from narrows.storage.statistics import Statistics
 R = TypeVar("R")
 
 
+#: Lookups by what names a record: one that is at hand need not be asked for again.
+_BY_IDENTITY: dict[str, type[Any]] = {
+    "triggers_by_id": Trigger,
+    "runs_by_id": Run,
+    "roots_by_id": Root,
+    "wait_groups_by_id": WaitGroup,
+    "jobs_by_id": Job,
+}
+
+
 class Loaded:
     """The records at hand. `wall` is the wall clock in microseconds."""
 
@@ -65,8 +75,9 @@ class Loaded:
             touch = (TO_CHANGE.get(named[0], named[0]), *named[1:])
             if touch not in self._asked:
                 self._asked.add(touch)
-                wanted[touch[0]].append(touch[1:])
-        return {name: sorted(keys) for name, keys in wanted.items()}
+                if touch[1:] not in self._records.get(_BY_IDENTITY.get(touch[0], Loaded), ()):
+                    wanted[touch[0]].append(touch[1:])
+        return {name: sorted(keys) for name, keys in wanted.items() if keys}
 
     def loaded(self, lookup: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Take what the backend found."""

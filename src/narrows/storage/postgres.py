@@ -126,7 +126,7 @@ class PostgresConnection:
 
     # ---- the transaction -----------------------------------------------------------------------
 
-    async def begin(self, touches: Sequence[Touch]) -> None:
+    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
         """Begin, and take the locks in their order (`locks.py`)."""
         also, self._also = self._also, set()
         needed = locks.needed([*touches, *also])
@@ -139,7 +139,7 @@ class PostgresConnection:
             settings = _SET_LOCAL if self.line.is_pooled() else ""
             await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
             self.line.in_transaction = True
-            await self._lock_rows(needed)
+            return await self._lock_rows(needed)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -149,12 +149,14 @@ class PostgresConnection:
         found = {locks.key_name(*row): True for row in rows}
         return sorted({**dict(needed.names), **found}.items())
 
-    async def _lock_rows(self, needed: locks.Locks) -> None:
+    async def _lock_rows(self, needed: locks.Locks) -> list[Touch]:
+        """Answers who waits for the triggers that the batch names."""
         self._locked.clear()
+        waiters: list[Touch] = []
         self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
         statements = self.line.statements
         if needed.has_roots:
-            ((runs, triggers, self._now),) = await self.line.fetch(
+            ((runs, triggers, waiting, self._now),) = await self.line.fetch(
                 statements["lock_roots"].sql,
                 *_columns(needed.trigger_keys, 2),
                 *_columns(needed.trigger_ids, 2),
@@ -162,7 +164,11 @@ class PostgresConnection:
                 *_columns(needed.event_ids, 3),
                 *_columns(needed.run_ids, 2),
             )
-            self._locked.update(runs or (), triggers or ())
+            self._locked.update(runs, triggers)
+            for project_id, root_id, run_id, group_id in waiting:
+                waiters.append(("roots_by_id", project_id, root_id))
+                waiters.append(("runs_by_id", project_id, run_id))
+                waiters.append(("wait_groups_by_id", project_id, group_id))
         for statement, keys in (
             ("lock_limited_jobs", needed.claimed_jobs),
             ("lock_deliveries", needed.deliveries),
@@ -175,6 +181,7 @@ class PostgresConnection:
         if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
             ((self._now,),) = await self.line.fetch(statements["time_now"].sql)
         self._told(self._now)
+        return waiters
 
     async def commit(self) -> None:
         if not self._has_begun:

@@ -203,10 +203,11 @@ class SqliteConnection:
         body = body.replace(":input", f":input_{number}")
         return f"(select json_group_array(json_array({columns})) from ({body}))"
 
-    async def begin(self, touches: Sequence[Touch]) -> None:
+    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
         """One process writes, and has one writer: its transaction is all the lock there is."""
         await self.rollback()  # where the disk refused even that the last time
         self._run("begin immediate")
+        return ()
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
         return [self._write(each) for each in writes]

@@ -4,25 +4,26 @@
 
 -- name: lock_roots
 -- Resolves what the batch names to the runs that it belongs to (links never change), locks those, then
--- the triggers that have no run. Answers what was locked, and the time after the last lock.
+-- the triggers that have no run. Answers what was locked, who waits for the triggers that are waiting still,
+-- and the time after the last lock.
 with by_key as (
-  select t.project_id, t.id, t.root_id
+  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
   from unnest($1::text[], $2::text[]) as i(project_id, event_key)
   cross join lateral (
-    select n.project_id, n.id, n.root_id from triggers as n
+    select n.project_id, n.id, n.root_id, n.job_run_id, n.wait_group_id, n.status from triggers as n
     where n.project_id = i.project_id and n.event_key = i.event_key
     order by n.ordinal desc limit 1) as t
 ), by_id as (
-  select t.project_id, t.id, t.root_id
+  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
   from unnest($3::text[], $4::text[]) as i(project_id, id)
   join triggers as t on t.project_id = i.project_id and t.id = i.id
 ), by_url as (
-  select t.project_id, t.id, t.root_id
+  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
   from unnest($5::text[]) as i(token_hash)
   join callback_urls as c on c.token_hash = i.token_hash
   join triggers as t on t.project_id = c.project_id and t.id = c.trigger_id
 ), by_event_id as (
-  select t.project_id, t.id, t.root_id
+  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
   from unnest($6::text[], $7::text[], $8::text[]) as i(project_id, event_key, event_id)
   join held_events as h on h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
   join triggers as t on t.project_id = h.project_id and t.id = h.trigger_id
@@ -50,7 +51,9 @@ with by_key as (
   order by t.project_id, t.id
   for no key update of t
 )
-select (select array_agg(l.id) from locked_runs as l), (select array_agg(l.id) from locked_triggers as l),
+select array(select l.id from locked_runs as l), array(select l.id from locked_triggers as l),
+  array(select row(n.project_id, n.root_id, n.job_run_id, n.wait_group_id) from named as n
+    where n.status = 'waiting' and n.wait_group_id is not null and n.job_run_id is not null),
   cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 
 -- name: lock_limited_jobs
