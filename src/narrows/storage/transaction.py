@@ -51,6 +51,13 @@ class Transaction(Loaded):
         self._bulk_deletes: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._released: dict[tuple[str, str], int] = defaultdict(int)
 
+    def come_after_what_is_loaded(self) -> None:
+        """No change is stamped before those that it follows, also where another node made them by a clock
+        that was ahead (a standby that took over may be behind)."""
+        stamps = [trigger.settled_at or trigger.requested_at for trigger in self._records[Trigger].values()]
+        stamps += [run.dispatched_at or run.created_at for run in self._records[Run].values()]
+        self.now = max(self.now, max(stamps, default=0) + 1)
+
     def time_out_overdue(self, entropy: int) -> None:
         """Settle every loaded trigger whose time has passed, as the timer would have done: its
         lateness is never visible to an operation. In the order of their times: of a group one may

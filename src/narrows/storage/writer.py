@@ -294,6 +294,8 @@ class Writer:
             for statement, rows in found.items():
                 tx.loaded(statement, rows)
             touches = list(tx.links())
+        tx.come_after_what_is_loaded()
+        self._last_stamp = max(self._last_stamp, tx.now)
         tx.time_out_overdue(int.from_bytes(self.clock.random_bytes(8), "big"))
 
     def _apply(self, tx: Transaction, operation: Operation) -> Outcome:
