@@ -29,7 +29,7 @@ PAUSES_US = {
 #: In one commit: it may well be that one of these concerns what another has just changed.
 MOST_TOGETHER = 6
 #: The model holds every moment of a commit to the limit that a job has at its end.
-NOT_TOGETHER = (asks_of_runs.limiting_job,)
+TOGETHER = {make: often for make, often in OPERATIONS.items() if make is not asks_of_runs.limiting_job}
 
 
 def steps_of(scene: Scene) -> Iterator[Step]:
@@ -64,7 +64,7 @@ def _first_of_all(scene: Scene) -> Iterator[Asked]:
 
 def _next(scene: Scene) -> Asked:
     while True:
-        asked = KINDS[scene.weighed({kind: often for kind, (often, _) in KINDS.items()})][1](scene)
+        asked = scene.weighed(KINDS)(scene)
         if asked is not None:
             return asked
 
@@ -86,8 +86,7 @@ def _once(scene: Scene) -> Asked | None:
 
 def _together(scene: Scene) -> Asked | None:
     """Of what goes behind the others one at most shares a commit, and it goes last."""
-    weights = {make: often for make, often in OPERATIONS.items() if make not in NOT_TOGETHER}
-    made = [_made(scene, weights) for _ in range(scene.rng.randint(2, MOST_TOGETHER))]
+    made = [_made(scene, TOGETHER) for _ in range(scene.rng.randint(2, MOST_TOGETHER))]
     # A server has one claim under way at most: two of them would look at the same head of a queue.
     claims = [each for each in made if isinstance(each, ClaimRuns)]
     made = [each for each in made if each is not None and each not in claims[1:]]
@@ -109,13 +108,13 @@ def _pruning(scene: Scene) -> Asked:
     return InManyCommits(asks_of_engine.pruning(scene))
 
 
-#: What kind of step -> how often, and who makes it; None where there is nothing to ask about.
-KINDS: dict[str, tuple[int, Callable[[Scene], Asked | None]]] = {
-    "alone": (58, _alone),
-    "together": (11, _together),
-    "once": (5, _once),
-    "read": (20, reading),
-    "prefix send": (2, _prefix_send),
-    "purge": (1, _purge),
-    "pruning": (3, _pruning),
+#: Who makes a step -> how often; None where there is nothing to ask about.
+KINDS: dict[Callable[[Scene], Asked | None], int] = {
+    _alone: 55,
+    _together: 9,
+    _once: 5,
+    reading: 25,
+    _prefix_send: 2,
+    _purge: 1,
+    _pruning: 3,
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from narrows.errors import NarrowsError
+from narrows.storage.backend import Write
 from narrows.storage.writer import Undecided
 from tests.differential.sides import Commit, Rows, Side
 
@@ -103,23 +104,31 @@ def check_commits(sides: Sequence[Side]) -> None:
         for one, other in zip(first.commits, side.commits, strict=True):
             check(one.committed.now, other.committed.now, f"stamp of {between}")
             check(one.outcomes, other.outcomes, f"outcomes of {between}")
-            check(written(one), written(other), f"written by {between}")
+            _check_writes(one, other, between)
 
 
-def written(commit: Commit) -> dict[str, list[Any]]:
-    """By statement the rows, in an order that does not depend on that in which they were loaded."""
-    return {
-        write.statement: sorted(
-            (_without_writer(write.statement, row) for row in write.rows),
-            key=repr,
-        )
-        for write in sorted(commit.writes)
-    }
+def _check_writes(one: Commit, other: Commit, between: str) -> None:
+    """Statement by statement the rows, whatever the order in which they were loaded."""
+    statements, others = sorted(one.writes, key=_statement), sorted(other.writes, key=_statement)
+    check(
+        [each.statement for each in statements], [each.statement for each in others], f"written by {between}"
+    )
+    for write, its_other in zip(statements, others, strict=True):
+        rows, other_rows = _without_writer(write), _without_writer(its_other)
+        if rows != other_rows:
+            where = f"{write.statement} by {between}"
+            check(sorted(rows, key=repr), sorted(other_rows, key=repr), where)
 
 
-def _without_writer(statement: str, row: tuple[Any, ...]) -> tuple[Any, ...]:
-    column = _WRITERS.get(statement)
-    return row if column is None else (*row[:column], *row[column + 1 :])
+def _statement(write: Write) -> str:
+    return write.statement
+
+
+def _without_writer(write: Write) -> list[tuple[Any, ...]]:
+    column = _WRITERS.get(write.statement)
+    if column is None:
+        return write.rows
+    return [(*row[:column], *row[column + 1 :]) for row in write.rows]
 
 
 def check_rows(sides: Sequence[Side], rows: Sequence[Rows]) -> None:

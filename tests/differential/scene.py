@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from narrows.operations.base import DEV, Actor
@@ -51,6 +52,7 @@ class Scene:
         self.oracle = oracle
         self.now = START_US
         self.asked = 0
+        self._tables: dict[int, tuple[list[Any], list[int]]] = {}
         self.sent: deque[Any] = deque(maxlen=6)
         self.ended: deque[Any] = deque(maxlen=12)
         self.scopes: deque[Any] = deque(maxlen=12)
@@ -76,9 +78,13 @@ class Scene:
         all_of_them = list(among)
         return self.rng.sample(all_of_them, min(len(all_of_them), self.rng.randint(0, most)))
 
-    def weighed(self, weights: dict[T, int]) -> T:
-        (chosen,) = self.rng.choices(list(weights), list(weights.values()))
-        return chosen
+    def weighed(self, weights: Mapping[T, int]) -> T:
+        """`weights` is a table that never changes."""
+        if id(weights) not in self._tables:
+            self._tables[id(weights)] = (list(weights), list(accumulate(weights.values())))
+        among, sums = self._tables[id(weights)]
+        (chosen,) = self.rng.choices(among, cum_weights=sums)
+        return chosen  # type: ignore[no-any-return] # of the table that was given
 
     def number(self) -> int:
         """Another one each time, for what must not be there twice."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from narrows.errors import Refusal
 from tests.differential.choosing import steps_of
 from tests.differential.comparing import Difference, check, check_answers, check_commits, check_rows
@@ -175,9 +177,13 @@ def once(
     seed: int, steps: int | Sequence[Step], names: Iterable[str] = tuple(BACKENDS), **options: Any
 ) -> Report:
     """Run a sequence over empty databases. Raises Found."""
-    place = tempfile.TemporaryDirectory(prefix="narrows-differential-", dir=MEMORY)
-    with place as folder, databases_in(Path(folder), names) as databases, small_limits(), _quiet():
-        return asyncio.run(run(seed, steps, databases, **options))
+    with contextlib.ExitStack() as stack:
+        place = tempfile.TemporaryDirectory(prefix="narrows-differential-", dir=MEMORY)
+        databases = stack.enter_context(databases_in(Path(stack.enter_context(place)), names))
+        stack.enter_context(small_limits())
+        stack.enter_context(_quiet())
+        runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        return runner.run(run(seed, steps, databases, **options))
 
 
 def examine(
