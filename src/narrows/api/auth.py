@@ -107,9 +107,7 @@ def _of_run_token(ticket: RunTicket) -> Credential:
 
 def is_over(api_key: ApiKey, now: int) -> bool:
     """Whether a key is revoked or past its end."""
-    return (api_key.expires_at is not None and api_key.expires_at <= now) or (
-        api_key.revoked_at is not None and api_key.revoked_at <= now
-    )
+    return api_key.revoked_at is not None or (api_key.expires_at is not None and api_key.expires_at <= now)
 
 
 def check_scope(route: Route, credential: Credential) -> None:
@@ -176,6 +174,8 @@ class Authenticator:
         """Ask again, for a read that took its time: the key may have been revoked meanwhile."""
         if credential.api_key_id is None:
             return
+        if not self._service.members.is_alone:
+            self._cache.pop(credential.api_key_id, None)  # another node may have revoked it this very second
         known = await self._cached(credential.api_key_id)
         if known is None or known.api_key is None or is_over(known.api_key, self._service.clock.now()):
             raise Unauthenticated("This API key was revoked or has expired; use another one.")

@@ -180,6 +180,9 @@ def percent_decode(raw: str) -> str:
     if _BAD_ESCAPE.search(raw):
         raise InvalidRequest("A % in the address starts no escape; write it as %25.")
     try:
-        return unquote_to_bytes(raw).decode()
+        text = unquote_to_bytes(raw).decode()
     except UnicodeDecodeError:
         raise InvalidRequest("The address does not decode to valid UTF-8.") from None
+    if "\0" in text:
+        raise InvalidRequest("The address holds a NUL (%00); leave it out.")
+    return text

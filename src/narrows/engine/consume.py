@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from narrows.core.ids import first_id_at
 from narrows.core.run_records import Message
 from narrows.engine.loop import Role, earliest_due
 from narrows.operations.messages import CHUNK, ConsumeMessage
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Messages that are worked on side by side, a step of each in turn, so that a large one delays no other.
 MESSAGES_A_ROUND: Final = 20
+#: By so much one node's stamps may be ahead of another's: after a failover to a clock that is behind.
+STAMPS_AHEAD_US: Final = 60_000_000
 
 
 class ConsumeMessagesRole(Role):
@@ -49,14 +52,17 @@ class ConsumeMessagesRole(Role):
         return min((max(ready_at, now) for ready_at, _ in ready), default=None)
 
     async def _step(self, message: Message) -> None:
-        """One look, and one commit if it found something or the end. Runs that were made after the
-        message are of no job that it could mean: a deleted job gets no more."""
+        """One look, and one commit if it found something or the end. Runs that were made after the message are
+        of no job that it could mean: a deleted job gets no more. (Another node's stamps may be ahead.)"""
+        before_id = message.id
+        if not self._service.members.is_alone:
+            before_id = first_id_at(message.created_at + STAMPS_AHEAD_US)
         ids, last_id = await self._service.read(
             LiveRunsOfJob(
                 message.project_id,
                 message.subject_id,
                 self._looked_to.get(message.id) or message.cursor or "",
-                message.id,
+                before_id,
                 CHUNK,
             )
         )

@@ -38,6 +38,7 @@ AT_ONCE_OF_A_HOST: Final = 10
 #: The whole of an attempt; well within its lease.
 ATTEMPT_SECS: Final = 30.0
 LEASE_US: Final = 60_000_000
+PAUSE_US: Final = 100_000
 #: Of an answer only the status counts: its body is not waited for.
 MOST_ANSWER_BYTES: Final = 0
 #: How far a round looks past what waits for a busy host: so many rows, in pages. The next goes on there.
@@ -97,6 +98,10 @@ class DeliverRole(Role):
             )
             for delivery in claimed:
                 self._start(delivery)
+            if len(claimed) < len(picked):
+                # Another node was faster, or the clock here is ahead: then they are due in a moment.
+                again_at = self._clock.now() + PAUSE_US
+                return again_at if next_due is None else min(again_at, next_due)
         return next_due
 
     async def drain(self, secs: float) -> None:

@@ -47,6 +47,10 @@ class DueTimes:
         for due in many:
             self.put(due)
 
+    def stands(self, due: Due) -> bool:
+        """Whether the key is due at exactly that time."""
+        return self._at.get((due.project_id, due.id)) == due.at
+
     def discard(self, key: Key) -> None:
         if self._at.pop(key, None) is not None:
             self._rebuild_if_stale()

@@ -86,7 +86,7 @@ class ExpireTriggersRole(Role):
     def wakes(self, committed: Committed) -> int | None:
         """Take note of triggers opened, extended and settled. Cheap: it runs for every commit."""
         if committed.elsewhere is not None and committed.elsewhere.missed:
-            self._recheck_due = 0
+            self._recheck_due = min(self._recheck_due, self._recheck_started_at + RECHECK_SOON_US)
         if not committed.triggers or self._horizon is None:
             return None
         self._changed = True
@@ -172,7 +172,8 @@ class ExpireTriggersRole(Role):
         self._due.put_all(
             due._replace(at=due.at + grace_us(due.id))
             for due in page
-            if due[1:] not in heard and due not in self._postponed
+            # What stands here without a grace was opened by this node: it is its own.
+            if due[1:] not in heard and due not in self._postponed and not self._due.stands(due)
         )
         return page[-1] if len(page) >= PAGE else Due(until, AFTER_ALL_IDS, "")
 
@@ -209,7 +210,7 @@ class ExpireTriggersRole(Role):
         # A trigger that another node was opening as the index was read is not in what was found; its
         # time is later than the beginning of that transaction, which does not last so long.
         slack_us = MARK_SLACK_US if self._service.members.is_alone else SHARED_MARK_SLACK_US
-        bounds = [self._recheck_started_at, self._horizon.at]
+        bounds = [self._recheck_started_at, self._horizon.at, self._service.members.settled_until]
         bounds += [due.at for due in self._postponed]
         due = self._due.next()
         if due is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ROWS_AN_OPERATION: Final = 500
 SECOND_US: Final = 1_000_000
+MINUTE_US: Final = 60 * SECOND_US
 DAY_US: Final = 86_400 * SECOND_US
 IDEMPOTENCY_US: Final = DAY_US
 STREAM_TOKEN_US: Final = 3_600 * SECOND_US
@@ -59,11 +60,18 @@ class PruneRole(Role):
         self._clock = service.clock
         self._duties = duties(retention_days)
         self._current = 0
+        self._next_at = 0
         self._after = START
 
     async def round(self) -> int | None:
+        if self._clock.now() < self._next_at:
+            return self._next_at  # whatever else another node may have committed
+        self._next_at = await self._round()
+        return self._next_at
+
+    async def _round(self) -> int:
         if not self._service.members.is_first:
-            return self._clock.now() + PERIOD_US  # one of the nodes does it
+            return self._clock.now() + MINUTE_US  # one of the nodes does it
         started = self._clock.monotonic()
         pruned = await self._prune(self._duties[self._current])
         self.deleted += pruned.deleted

@@ -115,7 +115,7 @@ def check_credential(tx: Transaction, actor: Actor) -> None:
     if actor.api_key_id is None:
         return
     key = tx.api_key(actor.api_key_id)
-    if key is None or (key.revoked_at is not None and key.revoked_at <= tx.now):
+    if key is None or key.revoked_at is not None:
         raise Unauthenticated("The API key is revoked. Use another one.")
     if key.expires_at is not None and key.expires_at <= tx.wall:
         raise Unauthenticated("The API key has expired. Make a new one or rotate it earlier.")

@@ -23,7 +23,7 @@ from narrows.core.run_records import Run
 from narrows.core.states import RunStatus
 from narrows.errors import NarrowsError, NotFound
 from narrows.operations.dispatch import Claim, ClaimRuns
-from narrows.operations.reads.jobs import GetJob
+from narrows.operations.reads.jobs import GetJob, JobsWithQueuedRuns
 from narrows.operations.run_plane import ReleaseRun
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ CLAIMS_AN_OPERATION: Final = 64
 RUNS_AN_OPERATION: Final = 500
 #: Of so many jobs it is remembered whether they have a `max_concurrency`.
 JOBS_REMEMBERED: Final = 10_000
+#: How often those who are parked are looked after where several nodes serve, and of how many jobs.
+POLL_US: Final = 250_000
+KEYS_A_POLL: Final = 1_000
 #: More than are ever parked.
 EVERYBODY: Final = 1 << 30
 
@@ -94,6 +97,7 @@ class Claims:
         self._heard: Counter[Key] | None = None  # what was queued while a look is under way
         self._is_limited: dict[Key, bool] = {}
         self._look: asyncio.Task[None] | None = None
+        self._poll: asyncio.Task[None] | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._closed = False
         service.feed.subscribe(self._on_commit)
@@ -120,6 +124,8 @@ class Claims:
     def close(self) -> None:
         """The server stops: who waits is told that there is nothing, and nobody parks any more."""
         self._closed = True
+        if self._poll is not None:
+            self._poll.cancel()
         for claimer in {claimer for parked in self._parked.values() for claimer in parked}:
             self._unpark(claimer)
             claimer.finish()
@@ -228,6 +234,23 @@ class Claims:
             if claimer.returns:
                 parked.move_to_end(claimer, last=False)
         claimer.returns = True
+
+        if self._poll is None and not self._closed and not self._service.members.is_alone:
+            self._poll = asyncio.create_task(self._poll_while_parked(), name="claims-poll")
+
+    async def _poll_while_parked(self) -> None:
+        """Between nodes no news is certain, and who passed over a run that another transaction held has found
+        nothing: so now and then somebody is woken where runs lie queued."""
+        clock, never = self._service.clock, asyncio.Event()
+        while self._parked:
+            await clock.sleep_until(clock.now() + POLL_US, never)
+            keys = tuple(self._parked)[:KEYS_A_POLL]
+            try:
+                for key in await self._service.read(JobsWithQueuedRuns(keys)):
+                    self._wake(key, 1)
+            except NarrowsError as error:
+                log.info("queued runs could not be looked for: %s", error.message)
+        self._poll = None
 
     def _unpark(self, claimer: _Claimer) -> None:
         self._waiting -= 1

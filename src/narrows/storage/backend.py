@@ -61,14 +61,22 @@ class WriteConnection(Reader, Protocol):
 
 
 class BackendFailure(Exception):
-    """The database did not do what was asked. `retry`: a race, run it again; `unknown`: nobody can tell
+    """The database did not do what was asked. `retry`: a race, run it again; `blocked`: somebody held a lock for
+    too long, so that no operation should wait for another's; `unknown`: nobody can tell
     whether the commit took place; `fatal`: neither can this process ever, and has to end."""
 
     def __init__(
-        self, message: str, *, retry: bool = False, unknown: bool = False, fatal: bool = False
+        self,
+        message: str,
+        *,
+        retry: bool = False,
+        blocked: bool = False,
+        unknown: bool = False,
+        fatal: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry = retry
+        self.blocked = blocked
         self.unknown = unknown
         self.fatal = fatal
 

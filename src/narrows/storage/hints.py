@@ -1,8 +1,8 @@
 """What nodes tell one another of their commits: a hint, never the truth, sent after the commit by NOTIFY on
 a connection of its own, so that no commit waits for it. Pure: what a hint says, and its text.
 
-A hint names what was changed by ids; where that is too much for a notification, it says "many" and who
-hears it looks at the tables.
+A hint names what was changed by ids; where that is too much for a notification, it says "many", and who
+watches something reads it anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ MOST_BYTES: Final = 7_000
 
 class Hint(msgspec.Struct, omit_defaults=True):
     """`node` is who committed. `subjects`: of each project the ids of changed triggers and runs, 16 bytes
-    each, as base64. `queued` are (project, job, runs)."""
+    each, as base64; `many` says that there are too many to name. `queued` are (project, job, runs). `lost`: all
+    of it is too much or was not told, and who hears it looks at the tables."""
 
     node: str
     subjects: dict[str, str] = {}
@@ -34,6 +35,7 @@ class Hint(msgspec.Struct, omit_defaults=True):
     jobs: list[tuple[str, str]] = []
     api_keys: list[str] = []
     many: bool = False
+    lost: bool = False
 
     def ids(self) -> Iterable[tuple[str, str]]:
         """The changed triggers and runs, as (project id, id)."""
@@ -53,7 +55,7 @@ class Gathered:
         self._jobs: set[tuple[str, str]] = set()
         self._api_keys: set[str] = set()
         self._is_empty = True
-        self._many = False
+        self._is_lost = False
 
     def __bool__(self) -> bool:
         return not self._is_empty
@@ -75,7 +77,7 @@ class Gathered:
 
     def missed(self) -> None:
         """Something was committed that the others were not told of: they have to look at the tables."""
-        self._is_empty, self._many = False, True
+        self._is_empty, self._is_lost = False, True
 
     def _note_due(self, what: str, times: Iterable[int | None]) -> None:
         earliest = min((at for at in times if at is not None), default=NEVER)
@@ -84,9 +86,9 @@ class Gathered:
 
     def text(self, node: str) -> str:
         """The hint as it is sent."""
-        many = msgspec.json.encode(Hint(node=node, many=True)).decode()
-        if self._many:
-            return many
+        lost = msgspec.json.encode(Hint(node=node, lost=True)).decode()
+        if self._is_lost:
+            return lost
         hint = Hint(
             node=node,
             subjects={project: _packed(ids) for project, ids in self._subjects.items()},
@@ -95,8 +97,9 @@ class Gathered:
             jobs=sorted(self._jobs),
             api_keys=sorted(self._api_keys),
         )
-        text = msgspec.json.encode(hint)
-        return many if len(text) > MOST_BYTES else text.decode()
+        shorter = msgspec.structs.replace(hint, subjects={}, many=True)
+        texts = (msgspec.json.encode(each).decode() for each in (hint, shorter))
+        return next((text for text in texts if len(text) <= MOST_BYTES), lost)
 
 
 def _packed(ids: Iterable[str]) -> str:

@@ -30,6 +30,8 @@ _NAMED: dict[str, tuple[str, int, bool]] = {
     "jobs_by_slug": ("jobs", 1, False),
     "jobs_by_run": ("jobs", 1, False),
     "jobs_to_change": ("jobs", 1, True),
+    # A replay looks at its job: none of the project begins while a purge counts those that live.
+    "replay_tally_by_group": ("jobs", 1, True),
     "jobs_to_change_by_slug": ("jobs", 1, True),
 }
 #: lookup -> the list of keys in `Locks`.

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 from zlib import crc32
 
+from narrows.core.records import NEVER
+
 #: What is another node's own is left to it for so long.
 GRACE_US: Final = 300_000
 
@@ -34,6 +36,10 @@ class Members(Protocol):
     def is_first(self) -> bool:
         """Whether this node does what one of them has to do now and then (retention)."""
 
+    @property
+    def settled_until(self) -> int:
+        """No transaction goes on that began before this, in microseconds."""
+
     def grace_us(self, subject_id: str) -> int:
         """How long to leave what is due to another node: 0 where it is this one's own."""
 
@@ -45,6 +51,7 @@ class Alone:
     is_first = True
     is_heard = True
     count = 1
+    settled_until = NEVER
 
     def grace_us(self, subject_id: str) -> int:
         return 0
@@ -61,6 +68,7 @@ class Nodes:
     def __init__(self) -> None:
         self.own: int | None = None
         self.is_heard = False
+        self.settled_until = 0
         self._slots: tuple[int, ...] = ()
 
     @property

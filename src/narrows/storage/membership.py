@@ -29,13 +29,17 @@ BEATS_PER_LOOK: Final = 2
 
 
 class Membership:
-    """This node, and what it knows of the others. `on_change` is called when a node has come or gone."""
+    """This node, and what it knows of the others. `on_change` is called when a node has come or gone, `told` with
+    the database's time."""
 
-    def __init__(self, line: Line, node_id: str, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, line: Line, node_id: str, on_change: Callable[[], None], told: Callable[[int], None]
+    ) -> None:
         self.nodes = Nodes()
         self.line = line
         self._id = node_id
         self._on_change = on_change
+        self._told = told
         self._beats = 0
 
     async def join(self) -> None:
@@ -87,6 +91,8 @@ class Membership:
 
     async def _learn(self, slot: int, now: int) -> None:
         rows = await self.line.fetch(self.line.statements["living_nodes"].sql, now - LEASE_US)
+        ((oldest,),) = await self.line.fetch(self.line.statements["oldest_transaction"].sql)
+        self.nodes.settled_until = now if oldest is None else min(now, oldest)
         before = self.nodes.slots
         self.nodes.learn(slot, [row[0] for row in rows])
         if before and before != self.nodes.slots:
@@ -95,4 +101,5 @@ class Membership:
 
     async def _now(self) -> int:
         ((now,),) = await self.line.fetch(self.line.statements["time_now"].sql)
+        self._told(now)
         return int(now)

@@ -28,6 +28,8 @@ POLL_SECS: Final = 0.25
 SIGN_OF_LIFE_SECS: Final = 5.0
 #: Records in one look.
 PAGE: Final = 500
+#: Of so many that nobody watches any more it is remembered what was told.
+SPARE: Final = 1_000
 
 
 class Interests(NamedTuple):
@@ -145,17 +147,23 @@ class News:
             while not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
             try:
-                if any(hint is None or hint.many for hint in waiting):
+                heard = [hint for hint in waiting if hint is not None and not hint.lost]
+                if len(heard) < len(waiting):
                     await self._catch_up()
                 else:
-                    await self._tell([hint for hint in waiting if hint is not None])
-            except Exception as error:  # noqa: BLE001 - the next hint or poll finds it
+                    await self._tell(heard)
+            except Exception as error:  # noqa: BLE001 - whatever it is: the tables are looked at again
                 log.info("news of other nodes could not be read: %s", error)
                 await asyncio.sleep(POLL_SECS)
+                self.look()
 
     async def _tell(self, heard: list[hints.Hint]) -> None:
         interests = self._interests()
         subjects = {key for hint in heard for key in hint.ids() if key[1] in interests.subjects}
+        if any(hint.many for hint in heard):
+            subjects = {(project_id, each) for each, project_id in interests.subjects.items()}
+        if len(self._told) > 2 * len(interests.subjects) + SPARE:
+            self._forget(interests)
         jobs = {key for hint in heard for key in hint.jobs}
         api_keys = {key for hint in heard for key in hint.api_keys}
         queued: dict[tuple[str, str], int] = {}
@@ -171,10 +179,14 @@ class News:
     async def _catch_up(self) -> None:
         """Read all that is watched here, and let everybody else look for themselves."""
         interests = self._interests()
-        self._told = {each: version for each, version in self._told.items() if each in interests.subjects}
+        self._forget(interests)
         subjects = {(project_id, each) for each, project_id in interests.subjects.items()}
         changed = await self._read(subjects, (), interests.api_keys)
         self._publish_changed(changed, Elsewhere(missed=True))
+
+    def _forget(self, interests: Interests) -> None:
+        """What nobody watches any more."""
+        self._told = {each: version for each, version in self._told.items() if each in interests.subjects}
 
     async def _read(
         self, subjects: Iterable[tuple[str, str]], jobs: Iterable[tuple[str, str]], api_keys: Iterable[str]

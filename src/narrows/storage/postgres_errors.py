@@ -71,7 +71,9 @@ def failure_of(error: Exception) -> BackendFailure:
         raise error
     if not retry and _is_about_a_value(error):
         raise error  # one operation's affair: the batch is run one at a time
-    return BackendFailure(sentence(error), retry=retry)
+    return BackendFailure(
+        sentence(error), retry=retry, blocked=isinstance(error, asyncpg.LockNotAvailableError)
+    )
 
 
 def _is_about_a_value(error: Exception) -> bool:

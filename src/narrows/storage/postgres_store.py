@@ -95,7 +95,7 @@ class PostgresStore(Front):
         self._connections = [self._writing(number) for number in range(access.writers)]
         self._idle_readers = [self._reader() for _ in range(access.readers)]
         self._reader_places = asyncio.Semaphore(access.readers)
-        self._membership = Membership(self._line(NODES), self._node_id, self._members_changed)
+        self._membership = Membership(self._line(NODES), self._node_id, self._members_changed, self._told)
         self.members = self._membership.nodes
         self._teller = self._line(NODES)
         self._gathered = Gathered()
@@ -197,7 +197,9 @@ class PostgresStore(Front):
         return await open_connection(self._access.url, pooled=True)
 
     async def _listen(self, heard: Callable[..., None]) -> Any:
-        """A connection of its own, since it has to stay on one server."""
+        """A connection of its own, since it has to stay on one server: past a pooler, if there is one."""
+        if self._pooled and self._access.listen_url is None:
+            raise Unavailable("There is a pooler, and no address past it to listen at.")
         connection = await open_connection(self._access.listen_url or self._access.url, pooled=False)
         async with _kept(connection):
             await connection.add_listener(CHANNEL, heard)
@@ -376,6 +378,9 @@ async def open_connection(url: str, *, pooled: bool, name: str = SESSION) -> Any
         max_cached_statement_lifetime=0,
         server_settings=None if pooled else {"application_name": name, **SETTINGS},
     )
+    if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
+        connection.terminate()
+        raise OSError("the server is a standby, which takes no changes")
     # The driver asks the server about the type, which for a pooler has to be one transaction.
     async with _kept(connection), connection.transaction():
         await connection.set_type_codec(

@@ -218,6 +218,8 @@ class Writer:
                 log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
                 break
             except BackendFailure as failure:
+                if failure.blocked and len(batch) > 1:
+                    break
                 if not failure.retry:
                     return [self._all_failed(batch, failure)]
         return [result for ticket in batch for result in await self._alone(connection, ticket)]
@@ -234,7 +236,7 @@ class Writer:
                 return [Result([Outcome(error=error)], None)]
             except BackendFailure as lost:
                 failure = lost
-                if not lost.retry:
+                if lost.blocked or not lost.retry:
                     break
         return [self._all_failed([ticket], failure)]
 

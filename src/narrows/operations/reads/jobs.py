@@ -77,3 +77,14 @@ async def find_job(reader: Reader, project_id: str, job: str) -> Job | None:
     lookup = "jobs_by_id" if is_id(job) else "jobs_by_slug"
     rows = await reader.load(lookup, [(project_id, job)])
     return Job(*rows[0]) if rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsWithQueuedRuns:
+    """Which of these jobs (project id, job id) have queued runs."""
+
+    keys: tuple[tuple[str, str], ...]
+
+    async def run(self, reader: Reader) -> list[tuple[str, str]]:
+        rows = await reader.load("jobs_with_queued_runs", list(self.keys))
+        return [(project_id, job_id) for project_id, job_id in rows]

@@ -42,6 +42,11 @@ from heads as h
 cross join jobs as j
 where j.project_id = h.project_id and j.id = h.job_id
 
+-- name: jobs_with_queued_runs
+select i.project_id, i.job_id from @input(project_id text, job_id text) as i
+where exists (select 1 from runs as r
+  where r.project_id = i.project_id and r.job_id = i.job_id and r.status = 'queued')
+
 -- name: pending_messages
 -- What is not consumed yet, of all projects, the oldest first.
 select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at

@@ -302,12 +302,14 @@ with known (id) as (select p.id from projects as p union all select '-')
 select f.project_id, f.id from known
 cross join facts as f
 where f.project_id = known.id and f.id < :before_id
+order by f.project_id, f.id
 limit :most
 
 -- name: old_unmatched_events
 select u.project_id, u.id from projects as p
 cross join unmatched_events as u
 where u.project_id = p.id and u.id < :before_id
+order by u.project_id, u.id
 limit :most
 
 -- name: surplus_unmatched_events

@@ -19,6 +19,11 @@ update nodes set seen_at = $2 where id = $1 returning slot
 -- name: living_nodes
 select n.slot from nodes as n where n.seen_at >= $1
 
+-- name: oldest_transaction
+-- Since when a transaction of this database goes on that may still write; null if none does.
+select cast(extract(epoch from min(s.xact_start)) * 1000000 as bigint) from pg_stat_activity as s
+where s.datname = current_database() and s.pid <> pg_backend_pid() and s.backend_type = 'client backend'
+
 -- name: leave_nodes
 delete from nodes where id = $1
 
@@ -51,5 +56,7 @@ where s.schemaname = current_schema() and pg_has_role(c.relowner, 'usage')
 order by s.relname
 
 -- name: end_session
--- Answers when it has ended, two seconds at the most.
-select pg_terminate_backend(s.pid, 2000) from pg_stat_activity as s where s.application_name = $1
+-- Answers when it has ended, two seconds at the most. Not one that waits for a standby in its commit: to end it
+-- would show what is not replicated yet to whoever looks, as if it were acknowledged.
+select pg_terminate_backend(s.pid, 2000) from pg_stat_activity as s
+where s.application_name = $1 and s.wait_event is distinct from 'SyncRep'
