@@ -18,7 +18,7 @@ from benchmarks.cluster import SETTINGS, cluster
 from benchmarks.places import WORK
 from benchmarks.tables import PostgresTables, SqliteTables, Tables
 from narrows.storage import migrations, postgres_schema, sqlite
-from narrows.storage.postgres_store import using
+from narrows.storage.connecting import using
 
 COPY = "fresh_copy"
 

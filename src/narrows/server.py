@@ -42,7 +42,8 @@ from narrows.wire import signatures
 from narrows.wire.payloads import compact
 
 if TYPE_CHECKING:
-    from narrows.storage.postgres_store import Access, PostgresStore
+    from narrows.storage.connecting import Access
+    from narrows.storage.postgres_store import PostgresStore
 
 log = logging.getLogger("narrows.server")
 
@@ -127,7 +128,7 @@ def _limits(config: Config) -> Limits:
 def access_of(config: Config) -> Access:
     """How the shared database is reached. Raises StorageError where its driver is not installed."""
     try:
-        from narrows.storage.postgres_store import Access  # noqa: PLC0415 - see above
+        from narrows.storage.connecting import Access  # noqa: PLC0415 - see above
     except ImportError as error:
         raise StorageError("PostgreSQL needs a driver: pip install 'narrows[postgres]'.") from error
     return Access(
@@ -300,7 +301,7 @@ def verify(config: Config) -> list[str]:
 async def _verify_shared(config: Config) -> list[str]:
     access_of(config)
     from narrows.storage import postgres_verify  # noqa: PLC0415 - asyncpg is an extra
-    from narrows.storage.postgres_store import using  # noqa: PLC0415 - see above
+    from narrows.storage.connecting import using  # noqa: PLC0415 - see above
 
     async with using(config.database) as line:
         return await postgres_verify.verify(line)
@@ -316,7 +317,7 @@ def migrate(config: Config, *, plan: bool) -> list[str]:
 async def _migrate(config: Config, plan: bool) -> list[str]:
     access_of(config)
     from narrows.storage import postgres_schema  # noqa: PLC0415 - asyncpg is an extra
-    from narrows.storage.postgres_store import using  # noqa: PLC0415 - see above
+    from narrows.storage.connecting import using  # noqa: PLC0415 - see above
 
     async with using(config.database) as line:
         await postgres_schema.check_server(line)

@@ -203,6 +203,8 @@ def test_any_other_path_is_not_found(path: str) -> None:
         b"/v1/events/" + b"a" * 513,
         b"/v1/events/" + b"%C3%BC" * 257,
         b"/v1/triggers/%",
+        b"/v1/triggers/%00",
+        b"/v1/runs/a%00b",
     ],
 )
 def test_a_key_that_cannot_be_is_refused(path: bytes) -> None:

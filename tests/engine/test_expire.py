@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from narrows.core.records import NEVER
 from narrows.engine import expire
 from narrows.engine.expire import ExpireTriggersRole
 from narrows.engine.loop import SAFETY_POLL_US, Engine
@@ -13,6 +14,7 @@ from narrows.errors import InvariantViolated, Unavailable
 from narrows.operations.reads.due import DueTriggers
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
+from narrows.storage.members import GRACE_US
 from narrows.testing import ManualClock, settle
 from tests.engine.fakes import FakeService
 
@@ -52,6 +54,42 @@ async def test_what_is_overdue_at_start_goes_at_once(service: FakeService) -> No
     await rounds_until_idle(role, service.clock)
     assert service.expired() == [("000002", "000001", "000000")]
     assert role.expired == role.lateness.count == 3
+
+
+class TwoNodes:
+    """Every trigger is the other node's, by its id."""
+
+    is_alone = False
+    settled_until = NEVER
+
+    def grace_us(self, subject_id: str) -> int:
+        return GRACE_US
+
+
+async def test_what_this_node_opened_is_its_own_also_after_the_index_was_read_again(
+    service: FakeService,
+) -> None:
+    service.members = TwoNodes()  # type: ignore[assignment] # as far as the role asks
+    role = a_role(service)
+    await rounds_until_idle(role, service.clock)
+    due = service.clock.now() + 45 * SECOND_US
+    service.open(1, due=due)
+    service.clock.advance(secs=31)
+    assert await rounds_until_idle(role, service.clock) == due  # after the recheck
+    service.clock.advance_to(due)
+    await rounds_until_idle(role, service.clock)
+    assert service.expired() == [("000001",)]
+
+
+async def test_what_another_node_opened_is_left_to_it_for_a_while(service: FakeService) -> None:
+    service.members = TwoNodes()  # type: ignore[assignment] # as far as the role asks
+    due = service.clock.now() + SECOND_US
+    service.open(1, due=due)
+    role = a_role(service)
+    assert await rounds_until_idle(role, service.clock) == due + GRACE_US
+    service.clock.advance_to(due + GRACE_US)
+    await rounds_until_idle(role, service.clock)
+    assert service.expired() == [("000001",)]
 
 
 async def test_a_wait_that_is_opened_is_timed_out_at_its_time_and_not_before(service: FakeService) -> None:

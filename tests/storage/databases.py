@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from narrows.config import Config
+from narrows.storage.connecting import open_connection
 from narrows.storage.line import Line
 from narrows.storage.postgres_schema import migrate
-from narrows.storage.postgres_store import open_connection
 from narrows.storage.statements import for_postgres
 from narrows.storage.verify import CHECKS, sentence_of, verify
 from tests.postgres.cluster import fresh_database

@@ -24,7 +24,8 @@ from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTrig
 from narrows.operations.service import Service
 from narrows.operations.triggers import CancelTrigger, ExpireTriggers, OpenTrigger
 from narrows.storage.committed import Committed
-from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.storage.connecting import Access
+from narrows.storage.postgres_store import PostgresStore
 from narrows.storage.store import READERS, Store
 from narrows.storage.verify import verify
 from narrows.testing import ManualClock

@@ -9,49 +9,36 @@ again with growing pauses, and nothing has to be repaired afterwards.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import asyncpg
 
 from narrows.clock import Clock, DatabaseClock
 from narrows.errors import NarrowsError, StorageError, Unavailable
-from narrows.storage import postgres_schema
+from narrows.storage import connecting, postgres_schema
 from narrows.storage.backend import BackendFailure
 from narrows.storage.calls import NODES, READERS, WRITERS, Calls
 from narrows.storage.committed import Committed
+from narrows.storage.connecting import Access, open_connection, prepared
 from narrows.storage.front import Front, Read
 from narrows.storage.hints import Gathered
 from narrows.storage.line import SESSION, Line
 from narrows.storage.membership import Membership
 from narrows.storage.news import CHANNEL, POLL_SECS, Interests, News
-from narrows.storage.postgres import SETTINGS, PostgresConnection, PostgresReader
+from narrows.storage.postgres import PostgresConnection, PostgresReader
 from narrows.storage.postgres_errors import NO_CONNECTION, RETRY_AFTER_SECS, sentence, tells_of_a_pooler
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Outcome, Result, Ticket, Writer, unknown
 
 log = logging.getLogger("narrows.storage")
 
-CONNECT_SECS: Final = 5.0
 FIRST_PAUSE_SECS: Final = 0.1
 LONGEST_PAUSE_SECS: Final = 2.0
 CLOSE_SECS: Final = 10.0
 NO_INTERESTS: Final = Interests({}, frozenset())
-
-
-class Access(NamedTuple):
-    """How the database is reached. `pooled`: a pooler lends a server connection per transaction, so that
-    prepared statements do not survive; also found out. `listen_url`: where to listen for the hints of
-    other nodes, None for the same place, "" for nowhere."""
-
-    url: str
-    pooled: bool = False
-    listen_url: str | None = None
-    writers: int = 1
-    readers: int = 4
 
 
 class PostgresStore(Front):
@@ -201,7 +188,7 @@ class PostgresStore(Front):
         if self._pooled and self._access.listen_url is None:
             raise Unavailable("There is a pooler, and no address past it to listen at.")
         connection = await open_connection(self._access.listen_url or self._access.url, pooled=False)
-        async with _kept(connection):
+        async with prepared(connection):
             await connection.add_listener(CHANNEL, heard)
         return connection
 
@@ -226,7 +213,7 @@ class PostgresStore(Front):
         that was prepared on one server is executed on another, where that name may mean something else."""
         connection = await open_connection(self._access.url, pooled=True)
         try:
-            async with asyncio.timeout(CONNECT_SECS), connection.transaction():
+            async with asyncio.timeout(connecting.CONNECT_SECS), connection.transaction():
                 is_direct = (
                     await connection.fetchval("select pg_backend_pid()") == connection.get_server_pid()
                 )
@@ -355,48 +342,3 @@ def _as_unavailable(error: NarrowsError | BackendFailure) -> NarrowsError:
     if isinstance(error, NarrowsError):
         return error
     return Unavailable(f"{sentence(error)}. Try again in a moment.", retry_after_secs=RETRY_AFTER_SECS)
-
-
-@contextlib.asynccontextmanager
-async def using(url: str) -> AsyncIterator[Line]:
-    """A connection for one command. Raises StorageError where the database cannot be used."""
-    line = Line(lambda: open_connection(url, pooled=False))
-    try:
-        yield line
-    except NO_CONNECTION as error:
-        raise StorageError(f"The database cannot be used: {sentence(error)}.") from error
-    finally:
-        await line.close()
-
-
-async def open_connection(url: str, *, pooled: bool, name: str = SESSION) -> Any:
-    """One connection. Sums of integers are integers here."""
-    connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_SECS,
-        statement_cache_size=0 if pooled else 1_000,
-        max_cached_statement_lifetime=0,
-        server_settings=None if pooled else {"application_name": name, **SETTINGS},
-    )
-    if getattr(connection.get_settings(), "in_hot_standby", "off") == "on":
-        connection.terminate()
-        raise OSError("the server is a standby, which takes no changes")
-    # The driver asks the server about the type, which for a pooler has to be one transaction.
-    async with _kept(connection), connection.transaction():
-        await connection.set_type_codec(
-            "numeric", schema="pg_catalog", encoder=str, decoder=int, format="text"
-        )
-    return connection
-
-
-@contextlib.asynccontextmanager
-async def _kept(connection: Any) -> AsyncIterator[None]:
-    """Whoever is cut off while he prepares a connection leaves none behind. A half-open one would never
-    answer, and the driver bounds only the login."""
-    try:
-        async with asyncio.timeout(CONNECT_SECS):
-            yield
-    except BaseException:
-        connection.terminate()
-        await asyncio.sleep(0)  # the transport closes in a turn of the loop
-        raise

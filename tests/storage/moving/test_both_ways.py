@@ -11,8 +11,9 @@ from narrows.config import Config
 from narrows.errors import StorageError
 from narrows.keyring import Keyring
 from narrows.storage import sqlite
+from narrows.storage.connecting import Access
 from narrows.storage.moving.tables import CHUNK_ROWS, tables
-from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.storage.postgres_store import PostgresStore
 from narrows.testing import ManualClock
 from tests.storage.moving.kit import moved, rows_of, sql
 

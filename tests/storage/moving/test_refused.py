@@ -14,10 +14,11 @@ from narrows.config import Config, ConfigInvalid
 from narrows.errors import NarrowsError, SchemaUnknown, StorageError, StoreLocked
 from narrows.keyring import Keyring
 from narrows.storage import files, sqlite
+from narrows.storage.connecting import Access
 from narrows.storage.moving import embedded, shared
 from narrows.storage.moving.move import Move
 from narrows.storage.moving.tables import Table, tables
-from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.storage.postgres_store import PostgresStore
 from narrows.storage.statements import for_postgres
 from narrows.testing import ManualClock
 from tests.storage.moving.killed import killed

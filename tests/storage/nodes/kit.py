@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
-from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.storage.connecting import Access
+from narrows.storage.postgres_store import PostgresStore
 from narrows.testing import ManualClock
 from tests.postgres.session import Row, Session
 from tests.storage.kit import Bench, PostgresBackend, opened

@@ -10,8 +10,8 @@ import pytest
 
 from narrows.core.states import TriggerStatus
 from narrows.errors import OutcomeUnknown, Unavailable
-from narrows.storage import line, postgres, postgres_store
-from narrows.storage.postgres_store import open_connection
+from narrows.storage import connecting, line, postgres
+from narrows.storage.connecting import open_connection
 from tests.postgres.cluster import Cluster
 from tests.postgres.faults import Fate
 from tests.postgres.proxy import Proxy
@@ -67,7 +67,7 @@ async def test_a_half_open_connection_is_given_up(
     database: PostgresBackend, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     monkeypatch.setattr(line, "CALL_SECS", 0.3)
-    monkeypatch.setattr(postgres_store, "CONNECT_SECS", 0.3)
+    monkeypatch.setattr(connecting, "CONNECT_SECS", 0.3)
     async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
         await bench.open("a", 0)
         await bench.get("a")
@@ -81,7 +81,7 @@ async def test_a_half_open_connection_is_given_up(
 async def test_a_commit_into_a_half_open_connection_is_unknown_in_the_end(
     database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module, name in ((line, "CALL_SECS"), (postgres_store, "CONNECT_SECS"), (postgres, "RESOLVE_SECS")):
+    for module, name in ((line, "CALL_SECS"), (connecting, "CONNECT_SECS"), (postgres, "RESOLVE_SECS")):
         monkeypatch.setattr(module, name, 0.3)
     async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
         await bench.open("a", 0)
@@ -102,7 +102,7 @@ async def test_a_connection_may_become_half_open_at_any_message_of_its_opening(
     database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The driver bounds how long it takes to log in, and not what follows."""
-    monkeypatch.setattr(postgres_store, "CONNECT_SECS", 0.2)
+    monkeypatch.setattr(connecting, "CONNECT_SECS", 0.2)
     async with Proxy(database.url) as proxy:
         (await open_connection(proxy.dsn, pooled=False)).terminate()
         messages = proxy.seen[Side.SERVER]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from narrows.core.states import RunStatus, TriggerStatus
-from narrows.storage.postgres_store import open_connection
+from narrows.storage.connecting import open_connection
 from tests.postgres.proxy import Proxy
 from tests.postgres.wire import Side
 from tests.storage.kit import Bench, PostgresBackend

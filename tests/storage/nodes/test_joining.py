@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from narrows.errors import SchemaUnknown, StorageError
+from narrows.storage.connecting import Access
 from narrows.storage.postgres_schema import all_migrations
-from narrows.storage.postgres_store import Access, PostgresStore
+from narrows.storage.postgres_store import PostgresStore
 from narrows.testing import ManualClock
 from tests.postgres.cluster import drop_database, fresh_database
 from tests.storage.kit import PostgresBackend

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from narrows.core.records import IdempotencyRecord
+from narrows.core.runs import WORKER_LEASE_US
 from narrows.core.states import GroupMode, TriggerStatus
 from narrows.errors import Conflict, NotFound, Refusal, Unauthenticated
 from narrows.operations.access import CreateApiKey, RevokeApiKey
 from narrows.operations.base import DEV, Actor, Replayed
+from narrows.operations.dispatch import Claim
 from narrows.operations.events import BatchEvent
 from narrows.operations.idempotency import Idempotent, Kept
 from narrows.operations.runs import CancelRun
@@ -209,3 +211,24 @@ async def test_a_job_that_is_deleted_leaves_no_run_that_started_meanwhile(databa
             started = [each for each in outcomes[1:] if not isinstance(each, NotFound)]
             assert not (is_deleted and started), outcomes
     assert deleted
+
+
+async def test_a_claim_that_passed_over_a_held_run_gets_it_without_further_news(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as bench:
+        runs = Runs(bench)
+        await runs.put()
+        run = await runs.trigger()
+        with Session(database.url) as session:
+            session.run("begin")
+            session.run(f"select 1 from runs where id = '{run.id}' for update")
+            claim = Claim(PROJECT, (run.job_id,), 1, "worker:w", WORKER_LEASE_US, DEV)
+            claiming = asyncio.create_task(bench.service.claims.claim(claim, 3_600))
+            await until(lambda: bench.service.claims.waiting)
+            session.run("rollback")
+        while not claiming.done():
+            bench.clock.advance(secs=0.25)
+            await asyncio.sleep(0.005)
+        (claimed,) = await claiming
+        assert claimed.id == run.id

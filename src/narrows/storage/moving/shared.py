@@ -12,10 +12,10 @@ import asyncpg
 
 from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage import postgres_schema, postgres_verify
+from narrows.storage.connecting import using
 from narrows.storage.line import Line
 from narrows.storage.membership import LEASE_US
 from narrows.storage.moving.tables import Chunk, Gathering, Table, tables
-from narrows.storage.postgres_store import using
 
 T = TypeVar("T")
 
