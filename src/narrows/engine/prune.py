@@ -64,8 +64,8 @@ class PruneRole(Role):
         self._after = START
 
     async def round(self) -> int | None:
-        if self._clock.now() < self._next_at:
-            return self._next_at  # whatever else another node may have committed
+        if self._clock.now() < self._next_at and not self._service.members.is_alone:
+            return self._next_at  # news of other nodes ask every role for a round; this one is in no hurry
         self._next_at = await self._round()
         return self._next_at
 
