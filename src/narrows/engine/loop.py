@@ -49,6 +49,8 @@ class Role(ABC):
     """A background duty. `nudge(due)` asks the loop for a round at `due` at the latest."""
 
     name: str
+    #: Whether something that another node may have committed is a reason to look.
+    looks_when_missed = True
     nudge: Callable[[int], None] = staticmethod(no_nudge)
 
     @abstractmethod
@@ -101,7 +103,7 @@ class Runner:
 
     def on_commit(self, committed: Committed) -> None:
         due = self.role.wakes(committed)
-        if committed.elsewhere is not None and committed.elsewhere.missed:
+        if committed.elsewhere is not None and committed.elsewhere.missed and self.role.looks_when_missed:
             due = 0
         if due is not None:
             self.nudge(due)

@@ -53,6 +53,7 @@ class PruneRole(Role):
     """Deletes what is past retention."""
 
     name = "prune"
+    looks_when_missed = False
 
     def __init__(self, service: Service, retention_days: int) -> None:
         self.deleted = 0
@@ -60,16 +61,9 @@ class PruneRole(Role):
         self._clock = service.clock
         self._duties = duties(retention_days)
         self._current = 0
-        self._next_at = 0
         self._after = START
 
     async def round(self) -> int | None:
-        if self._clock.now() < self._next_at and not self._service.members.is_alone:
-            return self._next_at  # news of other nodes ask every role for a round; this one is in no hurry
-        self._next_at = await self._round()
-        return self._next_at
-
-    async def _round(self) -> int:
         if not self._service.members.is_first:
             return self._clock.now() + MINUTE_US  # one of the nodes does it
         started = self._clock.monotonic()
