@@ -149,6 +149,7 @@ def of_runs(scene: Scene) -> Any:
             reads.WaitingFor(found),
             reads.GetJob(project_id, job, scene.happens(0.3)),
             reads.JobsById(tuple((each.project_id, each.job_id) for each in found)),
+            reads.JobsWithQueuedRuns(tuple(sorted({(each.project_id, each.job_id) for each in found}))),
             reads.ListJobs(project_id, **paging(scene, *(each.job_id for each in found))),
             *(LuggageOf(each) for each in found),
         )

@@ -15,7 +15,14 @@ from narrows.operations.reads.due import (
 from narrows.operations.reads.due_runs import CountRuns, DueRuns, Executing, ExecutingRuns, LiveRunsOfJob
 from narrows.operations.reads.events import ListHeldEvents, ListUnmatched
 from narrows.operations.reads.explain import Explain, Explanation
-from narrows.operations.reads.jobs import GetJob, JobsById, ListJobs, PendingMessages, QueuedJobs
+from narrows.operations.reads.jobs import (
+    GetJob,
+    JobsById,
+    JobsWithQueuedRuns,
+    ListJobs,
+    PendingMessages,
+    QueuedJobs,
+)
 from narrows.operations.reads.listing import ListTriggers
 from narrows.operations.reads.near_keys import NearKeys, NearWaits
 from narrows.operations.reads.paging import Page
@@ -55,6 +62,7 @@ __all__ = [
     "GetTrigger",
     "GetTriggerById",
     "JobsById",
+    "JobsWithQueuedRuns",
     "ListApiKeys",
     "ListHeldEvents",
     "ListJobs",

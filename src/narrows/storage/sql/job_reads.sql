@@ -46,6 +46,7 @@ where j.project_id = h.project_id and j.id = h.job_id
 select i.project_id, i.job_id from @input(project_id text, job_id text) as i
 where exists (select 1 from runs as r
   where r.project_id = i.project_id and r.job_id = i.job_id and r.status = 'queued')
+order by i.project_id, i.job_id
 
 -- name: pending_messages
 -- What is not consumed yet, of all projects, the oldest first.
