@@ -184,3 +184,20 @@ def test_a_workflow_of_which_everything_is_skipped_is_completed() -> None:
     )
     assert story.status == WorkflowRunStatus.COMPLETED
     assert set(story.now.values()) == {"skipped"}
+
+
+def test_what_is_parked_is_left_alone_when_what_it_depends_on_is_retried() -> None:
+    story = Story(job("a", on_failure="continue"), wait("w", "a"), job("q", "a"), max_parallel_steps=1)
+    story.end(FAILED, "a")
+    assert story.now == {"a": "failed", "w": "waiting", "q": "running"}
+    story.tell((FactKind.STEP_REOPENED, "a"), (DONE, "q"))
+    assert story.started == ["a"]
+    assert not story.tell((DONE, "a")).starts
+    assert story.now == {"a": "completed", "w": "waiting", "q": "completed"}
+
+
+def test_of_two_failures_in_one_commit_the_first_of_the_definition_is_told() -> None:
+    for order in (("a", "b"), ("b", "a")):
+        story = Story(job("a"), job("b"))
+        story.tell(*((FAILED, ref) for ref in order))
+        assert story.error == "the step 'a' failed"

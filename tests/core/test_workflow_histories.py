@@ -6,6 +6,7 @@ makes no difference, and what comes again or late changes nothing.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,9 @@ from narrows.core.workflow_definitions import Definition, parse
 from narrows.core.workflow_fields import TRUSTED
 from narrows.core.workflows import Advance, Answer, Happened, advance
 from tests.core.slow_workflows import Event, SlowRun, SlowStep
+
+#: A campaign takes many more.
+EXAMPLES = int(os.environ.get("NARROWS_WORKFLOW_EXAMPLES", "150"))
 
 KINDS = {
     "completed": FactKind.STEP_COMPLETED,
@@ -166,7 +170,7 @@ def events(draw: st.DrawFn, now: dict[str, str]) -> list[Event]:
 CONDITIONS: st.SearchStrategy[bool | str] = st.sampled_from([True, True, False, "cannot be told"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_the_rules_and_the_reference_tell_the_same_story(data: st.DataObject) -> None:
     steps, places = data.draw(workflows())
@@ -186,7 +190,7 @@ def test_the_rules_and_the_reference_tell_the_same_story(data: st.DataObject) ->
         assert {definition.steps[step].ref for step in after.closes} == slow.closed
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.data())
 def test_the_order_of_ends_within_a_commit_makes_no_difference_and_doubles_none(data: st.DataObject) -> None:
     steps, places = data.draw(workflows())
@@ -227,7 +231,7 @@ def test_the_order_of_ends_within_a_commit_makes_no_difference_and_doubles_none(
             assert (again.changes, again.starts) == ((), ())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(workflows(), st.integers(0, 1 << 32))
 def test_every_history_in_which_all_that_begins_ends_comes_to_an_end(given: Any, seed: int) -> None:
     """Bug 8, in general: whatever the graph, and in whatever order waits and runs end, nothing stalls."""
