@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from narrows.core.states import FactKind, WorkflowRunStatus
+from narrows.core.states import FactKind, StepStatus, WorkflowRunStatus
+from narrows.core.step_states import kept, statuses
 from narrows.core.workflows import Happened, advance
 from tests.core.workflow_story import DONE, FAILED, PAUSED, RESUMED, TIMED_OUT, Story, job, wait
 
@@ -189,6 +190,20 @@ def test_what_happens_to_a_run_that_has_ended_changes_nothing() -> None:
     story.tell((DONE, "a"))
     for kind in (PAUSED, RESUMED, FactKind.WORKFLOW_RUN_CANCELED, FactKind.WORKFLOW_RUN_TIMED_OUT):
         assert story.tell((kind, None)).changes == ()
+
+
+def test_a_new_run_keeps_what_an_earlier_one_completed() -> None:
+    story = Story(job("a"), job("b", "a"), wait("w", "a"), job("c", "b", "w"))
+    story.tell((DONE, "a"))
+    story.tell((FAILED, "b"))
+    again = advance(
+        story.definition,
+        WorkflowRunStatus.RUNNING,
+        kept(story.steps),
+        [Happened(FactKind.WORKFLOW_RUN_CREATED)],
+    )
+    assert [story.definition.steps[step].ref for step in again.starts] == ["b", "w"]
+    assert statuses(again.steps)[0] == StepStatus.COMPLETED
 
 
 # ---- what it costs -----------------------------------------------------------------------------

@@ -19,6 +19,12 @@ def fresh(count: int) -> str:
     return STEP_LETTERS[StepStatus.PENDING] * count
 
 
+def kept(letters: str) -> str:
+    """The letters of a new run that keeps what an earlier one completed: all else has its turn again."""
+    done, pending = STEP_LETTERS[StepStatus.COMPLETED], STEP_LETTERS[StepStatus.PENDING]
+    return "".join(letter if letter == done else pending for letter in letters)
+
+
 def statuses(letters: str) -> list[StepStatus]:
     """The states of all steps, in the order of the definition."""
     return [_STATUSES[code] for code in letters.encode()]

@@ -21,6 +21,11 @@ from narrows.core.workflow_reading import ReadStep, read_step
 from narrows.core.workflow_steps import EventWait, StepDefinition
 
 MAX_STEPS: Final = 1_000
+#: How deep workflow runs start others, and how many messages may follow one out of the other.
+MAX_DEPTH: Final = 10
+MAX_HOPS: Final = 100
+#: How long an emitted event is held while nobody waits for it.
+EMIT_HOLD_SECS: Final = 86_400
 MAX_TAGS: Final = 50
 #: Cycles in one answer; whoever made more has understood.
 MAX_CYCLES: Final = 10

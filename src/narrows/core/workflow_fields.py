@@ -37,7 +37,7 @@ class Checks(NamedTuple):
 
     condition: Callable[[str], Checked]
     json_path: Callable[[str], str | None]
-    schema: Callable[[Any], str | None]
+    schema: Callable[[str], str | None]
 
 
 #: For a definition that was checked when it was saved.
