@@ -58,7 +58,7 @@ docs: $(VENV)/dev.stamp ## Write docs/reference anew from the code
 lock: ## Resolve requirements/*.txt anew (needs uv)
 	uv pip compile --quiet pyproject.toml --extra postgres --group build --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements/run.txt
-	uv pip compile --quiet pyproject.toml --extra postgres --group dev --python-version 3.11 --generate-hashes \
+	uv pip compile --quiet pyproject.toml --extra postgres --extra workflows --group dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade \
 	  -c requirements/run.txt -o requirements/dev.txt
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from narrows.api.app import ROUTES
 from narrows.api.metrics import METRICS
 from narrows.cli.exits import MEANINGS
 from narrows.cli.main import app
-from narrows.core import states
+from narrows.core import diagrams, states
 
 FOLDER: Final = Path(__file__).parent
 NOTICE: Final = "<!-- Made from the code by `python -m docs.reference.generate`; do not edit. -->"
@@ -167,17 +167,28 @@ def configuration() -> Iterator[str]:
 
 
 def statuses() -> Iterator[str]:
-    yield "# States of a trigger"
+    yield "# States"
     yield NOTICE
-    yield "Each transition happens once. What is not in the diagram is refused, and a settled trigger never changes."
-    yield f"```mermaid\n{states.diagram()}```"
-    rows: list[tuple[object, ...]] = [
-        (f"`{before}`", f"`{kind}`", f"`{after}`") for (before, kind), after in states.TRANSITIONS.items()
-    ]
-    yield "\n".join(_table(("Status", "What happens", "Status after"), rows))
+    yield (
+        "Each transition happens once. What is not in a diagram is refused, and what has ended never changes: only "
+        "a step is opened again where somebody retries it while its workflow run goes on."
+    )
+    for noun, table, diagram in (
+        ("trigger", states.TRANSITIONS, diagrams.trigger_diagram()),
+        ("run", states.RUN_TRANSITIONS, diagrams.run_diagram()),
+        ("workflow run", states.WORKFLOW_RUN_TRANSITIONS, diagrams.workflow_run_diagram()),
+        ("step", states.STEP_TRANSITIONS, diagrams.step_diagram()),
+    ):
+        yield f"## States of a {noun}"
+        yield f"```mermaid\n{diagram}```"
+        yield "\n".join(_table(("Status", "What happens", "Status after"), _edges(table)))
     yield "## Facts"
     yield "Each change leaves a fact in the same commit. These kinds there are:"
     yield "\n".join(f"- `{kind}`" for kind in states.FactKind)
+
+
+def _edges(table: Mapping[Any, Any]) -> list[tuple[object, ...]]:
+    return [(f"`{before}`", f"`{kind}`", f"`{after}`") for (before, kind), after in table.items()]
 
 
 def refusals() -> Iterator[str]:

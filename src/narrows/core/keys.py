@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from narrows.core.ids import is_id
 from narrows.errors import InvalidRequest
 
 MAX_KEY_BYTES: Final = 512
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 #: The last code point; every legal key is below prefix + this one (surrogates cannot occur).
 _LAST = "\U0010ffff"
 
@@ -52,3 +54,9 @@ def prefix_end(prefix: str) -> str:
             point = ord(prefix[position]) + 1
             return prefix[:position] + chr(0xE000 if 0xD800 <= point <= 0xDFFF else point)
     return _LAST * (MAX_KEY_BYTES // 4 + 1)
+
+
+def is_slug(text: object) -> bool:
+    """Whether `text` may name a job or a workflow. These are named by slug or id, so that no slug may be
+    spelled like an id."""
+    return isinstance(text, str) and _SLUG.fullmatch(text) is not None and not is_id(text)

@@ -1,14 +1,17 @@
 """Every status, every transition and every fact kind, as tables. Nothing else spells a status.
 
-The diagram in `docs/reference/states.md` is generated from `TRANSITIONS` by `narrows.core.states.diagram`.
+The diagrams in `docs/reference/states.md` are generated from the tables (`diagrams.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from narrows.errors import InvariantViolated
+
+S = TypeVar("S", bound=StrEnum)
 
 
 class TriggerStatus(StrEnum):
@@ -72,6 +75,59 @@ class DeliveryKind(StrEnum):
     TRIGGER_SETTLED = "trigger.settled"
 
 
+class StepType(StrEnum):
+    """What a step of a workflow does."""
+
+    JOB = "job"
+    WAIT_FOR_EVENT = "wait_for_event"
+    SLEEP = "sleep"
+    APPROVAL = "approval"
+    SUB_WORKFLOW = "sub_workflow"
+    WAIT_FOR_ANY = "wait_for_any"
+    WAIT_FOR_ALL = "wait_for_all"
+
+
+class OnFailure(StrEnum):
+    """What the end of a step that ended badly means for its workflow run."""
+
+    FAIL_WORKFLOW = "fail_workflow"
+    SKIP_DEPENDENTS = "skip_dependents"
+    CONTINUE = "continue"
+
+
+class Backoff(StrEnum):
+    """How the pauses between the attempts of a step grow."""
+
+    EXPONENTIAL = "exponential"
+    LINEAR = "linear"
+    FIXED = "fixed"
+
+
+class WorkflowRunStatus(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"  # what goes on goes on, nothing new starts
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELED = "canceled"
+
+
+class StepStatus(StrEnum):
+    """A step that is parked (`waiting`) is not one whose turn has not come (`pending`): only the latter
+    can be started."""
+
+    PENDING = "pending"  # not all of its dependencies have ended
+    QUEUED = "queued"  # its turn has come: it waits for a place, or for its workflow run to be resumed
+    RUNNING = "running"  # its run or its sub-workflow goes on
+    WAITING = "waiting"  # parked: nothing of it is left but open triggers
+    DELAYED = "delayed"  # between two attempts
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    SKIPPED = "skipped"
+    CANCELED = "canceled"
+
+
 class MessageKind(StrEnum):
     """Durable messages between roots, consumed exactly once."""
 
@@ -126,6 +182,28 @@ class FactKind(StrEnum):
     RUN_CHECKPOINTED = "run.checkpointed"
     RUN_LOGGED = "run.logged"
     RUN_PROGRESSED = "run.progressed"
+    WORKFLOW_CREATED = "workflow.created"
+    WORKFLOW_UPDATED = "workflow.updated"
+    WORKFLOW_DELETED = "workflow.deleted"
+    WORKFLOW_RUN_CREATED = "workflow_run.created"
+    WORKFLOW_RUN_PAUSED = "workflow_run.paused"
+    WORKFLOW_RUN_RESUMED = "workflow_run.resumed"
+    WORKFLOW_RUN_COMPLETED = "workflow_run.completed"
+    WORKFLOW_RUN_FAILED = "workflow_run.failed"
+    WORKFLOW_RUN_TIMED_OUT = "workflow_run.timed_out"
+    WORKFLOW_RUN_CANCELED = "workflow_run.canceled"
+    STEP_QUEUED = "step.queued"
+    STEP_STARTED = "step.started"
+    STEP_WAITING = "step.waiting"
+    STEP_VOTED = "step.voted"
+    STEP_RETRIED = "step.retried"
+    STEP_DUE = "step.due"
+    STEP_COMPLETED = "step.completed"
+    STEP_FAILED = "step.failed"
+    STEP_TIMED_OUT = "step.timed_out"
+    STEP_SKIPPED = "step.skipped"
+    STEP_CANCELED = "step.canceled"
+    STEP_REOPENED = "step.reopened"
     DELIVERY_MADE = "delivery.made"
     DELIVERY_FAILED = "delivery.failed"
     DELIVERY_RETRIED = "delivery.retried"
@@ -159,6 +237,88 @@ RUN_TRANSITIONS: Final[dict[tuple[RunStatus, FactKind], RunStatus]] = {
     (RunStatus.WAITING, FactKind.RUN_CANCELED): RunStatus.CANCELED,
 }
 
+#: The same for workflow runs.
+WORKFLOW_RUN_TRANSITIONS: Final[dict[tuple[WorkflowRunStatus, FactKind], WorkflowRunStatus]] = {
+    (WorkflowRunStatus.RUNNING, FactKind.WORKFLOW_RUN_PAUSED): WorkflowRunStatus.PAUSED,
+    (WorkflowRunStatus.PAUSED, FactKind.WORKFLOW_RUN_RESUMED): WorkflowRunStatus.RUNNING,
+    **{
+        (before, kind): after
+        for before in (WorkflowRunStatus.RUNNING, WorkflowRunStatus.PAUSED)
+        for kind, after in (
+            (FactKind.WORKFLOW_RUN_COMPLETED, WorkflowRunStatus.COMPLETED),
+            (FactKind.WORKFLOW_RUN_FAILED, WorkflowRunStatus.FAILED),
+            (FactKind.WORKFLOW_RUN_TIMED_OUT, WorkflowRunStatus.TIMED_OUT),
+            (FactKind.WORKFLOW_RUN_CANCELED, WorkflowRunStatus.CANCELED),
+        )
+    },
+}
+
+#: Whose turn may come; what of a step goes on; what it may end as; and which of these are bad ends.
+STEP_STARTABLE: Final = frozenset({StepStatus.PENDING, StepStatus.QUEUED})
+STEP_BEGUN: Final = frozenset({StepStatus.RUNNING, StepStatus.WAITING, StepStatus.DELAYED})
+STEP_ENDED_BADLY: Final = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT, StepStatus.CANCELED})
+STEP_ENDED: Final = STEP_ENDED_BADLY | {StepStatus.COMPLETED, StepStatus.SKIPPED}
+STEP_LIVE: Final = STEP_STARTABLE | STEP_BEGUN
+
+#: The same for steps. `step.started` is a job's or a sub-workflow's, `step.waiting` a wait's; what has ended
+#: opens again (`step.reopened`) where somebody retries a step, or one that it was skipped for.
+STEP_TRANSITIONS: Final[dict[tuple[StepStatus, FactKind], StepStatus]] = {
+    (StepStatus.PENDING, FactKind.STEP_QUEUED): StepStatus.QUEUED,
+    **{
+        (before, FactKind.STEP_STARTED): StepStatus.RUNNING
+        for before in StepStatus
+        if before in STEP_STARTABLE
+    },
+    **{
+        (before, FactKind.STEP_WAITING): StepStatus.WAITING
+        for before in StepStatus
+        if before in STEP_STARTABLE
+    },
+    (StepStatus.DELAYED, FactKind.STEP_DUE): StepStatus.QUEUED,
+    (StepStatus.PENDING, FactKind.STEP_FAILED): StepStatus.FAILED,
+    **{
+        (before, kind): after
+        for before in (StepStatus.RUNNING, StepStatus.WAITING)
+        for kind, after in (
+            (FactKind.STEP_RETRIED, StepStatus.DELAYED),
+            (FactKind.STEP_COMPLETED, StepStatus.COMPLETED),
+            (FactKind.STEP_FAILED, StepStatus.FAILED),
+            (FactKind.STEP_TIMED_OUT, StepStatus.TIMED_OUT),
+        )
+    },
+    **{(before, FactKind.STEP_SKIPPED): StepStatus.SKIPPED for before in StepStatus if before in STEP_LIVE},
+    **{(before, FactKind.STEP_CANCELED): StepStatus.CANCELED for before in StepStatus if before in STEP_LIVE},
+    **{
+        (before, FactKind.STEP_REOPENED): StepStatus.PENDING
+        for before in StepStatus
+        if before in STEP_ENDED_BADLY | {StepStatus.SKIPPED}
+    },
+}
+
+#: One letter a step: how a workflow run's row keeps the states of all of its steps.
+STEP_LETTERS: Final = {
+    StepStatus.PENDING: "p",
+    StepStatus.QUEUED: "q",
+    StepStatus.RUNNING: "r",
+    StepStatus.WAITING: "w",
+    StepStatus.DELAYED: "d",
+    StepStatus.COMPLETED: "c",
+    StepStatus.FAILED: "f",
+    StepStatus.TIMED_OUT: "t",
+    StepStatus.SKIPPED: "s",
+    StepStatus.CANCELED: "x",
+}
+
+#: A workflow run that has ended never changes again.
+WORKFLOW_RUN_ENDED: Final = frozenset(
+    {
+        WorkflowRunStatus.COMPLETED,
+        WorkflowRunStatus.FAILED,
+        WorkflowRunStatus.TIMED_OUT,
+        WorkflowRunStatus.CANCELED,
+    }
+)
+
 #: A run that has ended never changes again.
 ENDED: Final = frozenset(
     {
@@ -182,31 +342,26 @@ OPEN_TO_EVENTS: Final = frozenset({TriggerType.EVENT})
 def next_status(status: TriggerStatus, happened: FactKind) -> TriggerStatus:
     """The status after `happened`. Raises InvariantViolated where the table has no such edge:
     the rules ask first, so to get here is a bug, and the transaction is given up."""
-    try:
-        return TRANSITIONS[status, happened]
-    except KeyError:
-        raise InvariantViolated(f"a trigger that is {status} cannot take {happened}") from None
+    return _after(TRANSITIONS, "trigger", status, happened)
 
 
 def next_run_status(status: RunStatus, happened: FactKind) -> RunStatus:
     """The same for runs."""
+    return _after(RUN_TRANSITIONS, "run", status, happened)
+
+
+def next_workflow_run_status(status: WorkflowRunStatus, happened: FactKind) -> WorkflowRunStatus:
+    """The same for workflow runs."""
+    return _after(WORKFLOW_RUN_TRANSITIONS, "workflow run", status, happened)
+
+
+def next_step_status(status: StepStatus, happened: FactKind) -> StepStatus:
+    """The same for steps."""
+    return _after(STEP_TRANSITIONS, "step", status, happened)
+
+
+def _after(table: Mapping[tuple[S, FactKind], S], noun: str, status: S, happened: FactKind) -> S:
     try:
-        return RUN_TRANSITIONS[status, happened]
+        return table[status, happened]
     except KeyError:
-        raise InvariantViolated(f"a run that is {status} cannot take {happened}") from None
-
-
-def run_diagram() -> str:
-    """The runs' table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> queued: run.created", "    [*] --> delayed: run.created"]
-    lines += [f"    {before} --> {after}: {kind}" for (before, kind), after in RUN_TRANSITIONS.items()]
-    lines += [f"    {status} --> [*]" for status in RunStatus if status in ENDED]
-    return "\n".join(lines) + "\n"
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> waiting: trigger.opened"]
-    lines += [f"    {before} --> {after}: {kind}" for (before, kind), after in TRANSITIONS.items()]
-    lines += [f"    {status} --> [*]" for status in TriggerStatus if status in SETTLED]
-    return "\n".join(lines) + "\n"
+        raise InvariantViolated(f"a {noun} that is {status} cannot take {happened}") from None
