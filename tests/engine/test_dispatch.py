@@ -23,6 +23,7 @@ from narrows.operations.dispatch import ClaimRuns, DispatchResult, FinishDispatc
 from narrows.operations.reads.luggage import Luggage
 from narrows.operations.run_plane import CompleteRun
 from narrows.operations.runs import CancelRun, TriggerJob
+from narrows.storage.committed import Committed, Elsewhere
 from narrows.testing import settle
 from tests.storage.fixtures import backend
 from tests.storage.kit import PROJECT, Backend, Bench, opened
@@ -201,6 +202,19 @@ async def test_a_canceled_run_breaks_its_request_off_at_once(backend: Backend) -
         await it.bench.perform(cancel)
         await it.until(lambda: call.broken_off)
         assert (await it.runs.get(run)).status == "canceled"
+
+
+async def test_old_news_of_a_run_leave_its_newer_dispatch_alone(backend: Backend) -> None:
+    """Another node's hint, after which the run was read before it was handed out here."""
+    async with life(backend) as it:
+        queued = await it.runs.trigger()
+        call = await it.called(1)
+        it.bench.feed.publish(Committed((), (), (), (), 0, 0, 0.0, runs=(queued,), elsewhere=Elsewhere()))
+        it.bench.clock.advance(secs=PATIENCE_US // SECOND + 1)
+        await it.rest()
+        assert not call.broken_off
+        call.answer.set_result(DONE)
+        await it.until(lambda: it.role.in_flight.results["completed"])
 
 
 async def test_leases_are_renewed_as_long_as_the_endpoint_works(backend: Backend) -> None:

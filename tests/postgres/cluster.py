@@ -67,6 +67,7 @@ class Cluster:
 
     `durable`: as in production, with fsync; else as quick as it gets, and still safe from `crash()`.
     `tcp`: listens on loopback too, and `dsn` says so; else only on a socket in its folder.
+    `link`: an address with its mask (198.18.0.1/30) at which it listens too, for whoever is on that network.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Cluster:
         *,
         durable: bool = False,
         tcp: bool = False,
+        link: str | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.binaries = binaries or debian()
@@ -83,6 +85,7 @@ class Cluster:
         self.data = self.folder / "data"
         self.port = free_port() if tcp else 5432
         self.host = "127.0.0.1" if tcp else str(self.folder)
+        self._link = link
         self._settings = {**_SETTINGS, **({} if durable else _QUICK), **(settings or {})}
         self._numbers = itertools.count(1)
         self._prepared: dict[Callable[[str], None], str] = {}
@@ -133,6 +136,11 @@ class Cluster:
     def dsn(self, database: str = "postgres") -> str:
         return Target(self.host, self.port, USER, database).dsn
 
+    def dsn_by_link(self, dsn: str) -> str:
+        """The way to the same database by the network of `link`."""
+        assert self._link is not None
+        return Target.of(dsn)._replace(host=self._link.partition("/")[0], port=self.port).dsn
+
     def create_database(self, prepare: Callable[[str], None] | None = None) -> str:
         """A new database, empty, or as `prepare` once made one: it is called with a dsn the first time only."""
         template = self._template(prepare) if prepare else "template1"
@@ -173,11 +181,15 @@ class Cluster:
         self._write_settings()
 
     def _write_settings(self) -> None:
-        listens = "'127.0.0.1'" if self.host == "127.0.0.1" else "''"
+        addresses = ["127.0.0.1"] if self.host == "127.0.0.1" else []
+        if self._link is not None:
+            addresses.append(self._link.partition("/")[0])
+            with (self.data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._link} trust\n")
         settings = {
             **self._settings,
             "port": str(self.port),
-            "listen_addresses": listens,
+            "listen_addresses": f"'{','.join(addresses)}'",
             "unix_socket_directories": f"'{self.folder}'",
         }
         lines = [f"{name} = {value}\n" for name, value in settings.items()]

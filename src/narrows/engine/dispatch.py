@@ -7,6 +7,7 @@ is carried out beside the rounds (`in_flight.py`); a round also looks after the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from narrows.core.run_records import Run
@@ -59,6 +60,10 @@ class DispatchRole(Role):
         if self._jobs.hear(committed) and self._places.free > 0:
             times.append(self._clock.now())
         return min(times, default=None)
+
+    def subjects(self) -> Mapping[str, str]:
+        """Runs that are under way: each may be canceled at another node."""
+        return self.in_flight.subjects()
 
     async def round(self) -> int | None:
         look_after_at = await self.in_flight.look_after()

@@ -100,11 +100,17 @@ class InFlight:
         dispatch.task = asyncio.create_task(self._carry_out(dispatch), name=f"dispatch-{run.id}")
         dispatch.task.add_done_callback(lambda task: self._has_ended(dispatch, task))
 
+    def subjects(self) -> dict[str, str]:
+        """Whose changes by another node are to be heard here: run ids, with their project."""
+        return {run_id: project_id for project_id, run_id in self._newest}
+
     def hear(self, run: Run) -> int | None:
         """Take in a committed run; answers when to look whether its request has ended."""
         dispatch = self._newest.get((run.project_id, run.id))
         if dispatch is None or dispatch.is_of(run) or dispatch.over.is_set():
             return None
+        if run.version < dispatch.run.version:
+            return None  # read before this dispatch began, after a hint of another node
         if run.status == RunStatus.CANCELED:
             dispatch.abort()
             return None

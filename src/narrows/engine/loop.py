@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from narrows.engine.stats import RoleStats
+from narrows.storage.news import Interests
 
 if TYPE_CHECKING:
     from narrows.clock import Clock
@@ -69,6 +70,10 @@ class Role(ABC):
         """Note what a commit brings, called for each, in order; return its earliest due time. Where it is of
         another node and nobody knows what it brought, a round is due anyway."""
         return None
+
+    def subjects(self) -> Mapping[str, str]:
+        """Triggers and runs whose changes by other nodes `wakes` is to hear of too: their ids, with their project."""
+        return {}
 
 
 class Runner:
@@ -162,7 +167,7 @@ class Engine:
 
     def start(self) -> None:
         # Listening comes first: what is committed while a role first looks around is not missed.
-        self._unsubscribe = self._feed.subscribe(self._on_commit)
+        self._unsubscribe = self._feed.subscribe(self._on_commit, self._interests)
         self._tasks = [
             asyncio.create_task(runner.run(), name=f"role-{runner.role.name}") for runner in self._runners
         ]
@@ -196,6 +201,10 @@ class Engine:
 
     def stats(self) -> tuple[RoleStats, ...]:
         return tuple(runner.stats for runner in self._runners)
+
+    def _interests(self) -> Interests:
+        subjects = {each: project_id for role in self.roles for each, project_id in role.subjects().items()}
+        return Interests(subjects, frozenset())
 
     def _on_commit(self, committed: Committed) -> None:
         for runner in self._runners:

@@ -61,22 +61,26 @@ class WriteConnection(Reader, Protocol):
 
 
 class BackendFailure(Exception):
-    """The database did not do what was asked. `retry`: a race, run it again; `blocked`: somebody held a lock for
-    too long, so that no operation should wait for another's; `unknown`: nobody can tell
-    whether the commit took place; `fatal`: neither can this process ever, and has to end."""
+    """The database did not do what was asked. `retry`: a race, run it again; `alone`: the batch as a whole will
+    not do (somebody held a lock for too long, for which no operation should wait but the one that needs it; or
+    it needed too many): each operation is tried once by itself; `clash`: a row was there already, and if it is so
+    each time, that is no race; `unknown`: nobody can tell whether the commit took place; `fatal`: neither can
+    this process ever, and has to end."""
 
     def __init__(
         self,
         message: str,
         *,
         retry: bool = False,
-        blocked: bool = False,
+        alone: bool = False,
+        clash: bool = False,
         unknown: bool = False,
         fatal: bool = False,
     ) -> None:
         super().__init__(message)
         self.retry = retry
-        self.blocked = blocked
+        self.alone = alone
+        self.clash = clash
         self.unknown = unknown
         self.fatal = fatal
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from narrows import __version__
@@ -30,23 +30,31 @@ BEATS_PER_LOOK: Final = 2
 
 class Membership:
     """This node, and what it knows of the others. `on_change` is called when a node has come or gone, `told` with
-    the database's time."""
+    the database's time. `admit` decides whether this node may come, while no other one comes and no `narrows move`
+    works on the database; what it raises keeps this node out."""
 
     def __init__(
-        self, line: Line, node_id: str, on_change: Callable[[], None], told: Callable[[int], None]
+        self,
+        line: Line,
+        node_id: str,
+        on_change: Callable[[], None],
+        told: Callable[[int], None],
+        admit: Callable[[Line], Awaitable[None]],
     ) -> None:
         self.nodes = Nodes()
         self.line = line
         self._id = node_id
         self._on_change = on_change
         self._told = told
+        self._admit = admit
         self._beats = 0
 
     async def join(self) -> None:
-        """Take a slot. Raises what the connection raises."""
+        """Take a slot. Raises what the connection and `admit` raise."""
         sql = self.line.statements
         now = await self._now()
         async with self.line.transaction(f"begin; {sql['lock_nodes'].sql}"):
+            await self._admit(self.line)
             await self.line.fetch(sql["forget_nodes"].sql, now - FORGET_US)
             name = socket.gethostname()
             ((slot,),) = await self.line.fetch(sql["join_nodes"].sql, self._id, name, __version__, now)

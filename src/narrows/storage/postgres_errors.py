@@ -17,6 +17,11 @@ _RACES: Final = (
     asyncpg.LockNotAvailableError,  # 55P03: lock_timeout
     asyncpg.ExclusionViolationError,
 )
+#: What an operation may be spared that shares its transaction with no other.
+_TOO_MUCH_TOGETHER: Final = (
+    asyncpg.LockNotAvailableError,
+    asyncpg.OutOfMemoryError,  # 53200: the server's table of locks is full, too
+)
 #: The connection is of no use any more: gone, of a server that stops, or of one that became a standby.
 LOST: Final = (
     asyncpg.PostgresConnectionError,  # class 08
@@ -72,7 +77,10 @@ def failure_of(error: Exception) -> BackendFailure:
     if not retry and _is_about_a_value(error):
         raise error  # one operation's affair: the batch is run one at a time
     return BackendFailure(
-        sentence(error), retry=retry, blocked=isinstance(error, asyncpg.LockNotAvailableError)
+        sentence(error),
+        retry=retry,
+        alone=isinstance(error, _TOO_MUCH_TOGETHER),
+        clash=isinstance(error, asyncpg.UniqueViolationError),
     )
 
 

@@ -82,7 +82,10 @@ class PostgresStore(Front):
         self._connections = [self._writing(number) for number in range(access.writers)]
         self._idle_readers = [self._reader() for _ in range(access.readers)]
         self._reader_places = asyncio.Semaphore(access.readers)
-        self._membership = Membership(self._line(NODES), self._node_id, self._members_changed, self._told)
+        self._fingerprints: Sequence[str] = ()
+        self._membership = Membership(
+            self._line(NODES), self._node_id, self._members_changed, self._told, self._admit
+        )
         self.members = self._membership.nodes
         self._teller = self._line(NODES)
         self._gathered = Gathered()
@@ -106,16 +109,12 @@ class PostgresStore(Front):
         Raises StorageError where the database cannot be used, SchemaUnknown where its schema is not ours.
         """
         line = self._line(NODES)
+        self._fingerprints = fingerprints
         try:
             await self._look_for_a_pooler()
             await postgres_schema.check_server(line)
-            await postgres_schema.refuse_half_moved(line)
+            await postgres_schema.refuse_half_moved(line)  # nothing is migrated under a move
             self.applied_migrations = await postgres_schema.migrate(line)
-            await postgres_schema.agree_on_keys(line, fingerprints)
-            rows = await line.rows("last_stamp", {})
-            self.writer.begin_after(rows[0][0] or 0)
-            ((now,),) = await line.fetch(line.statements["time_now"].sql)
-            self._told(now)
             await self._membership.join()
         except (*NO_CONNECTION, BackendFailure, Unavailable) as error:
             raise StorageError(
@@ -123,6 +122,14 @@ class PostgresStore(Front):
             ) from error
         finally:
             await line.close()
+
+    async def _admit(self, line: Line) -> None:
+        """What was so before the lock of those who join need not be so any more: a move may have begun, or
+        ended, or another first node may have brought its key."""
+        await postgres_schema.refuse_half_moved(line)
+        await postgres_schema.agree_on_keys(line, self._fingerprints)
+        ((newest,),) = await line.rows("last_stamp", {})
+        self.writer.begin_after(newest or 0)
 
     def start(self) -> None:
         """Start the writers and what goes on beside them."""

@@ -233,8 +233,8 @@ class SqliteConnection:
 def _failure(error: apsw.Error) -> BackendFailure:
     """What an SQLite error means for a batch. Only a failed sync leaves the outcome open: the frames
     may be in the file, and only recovery at the next start can tell."""
-    retry = isinstance(error, apsw.ConstraintError)
-    return BackendFailure(_sentence(error), retry=retry, fatal=is_failed_sync(error))
+    clash = isinstance(error, apsw.ConstraintError)
+    return BackendFailure(_sentence(error), retry=clash, clash=clash, fatal=is_failed_sync(error))
 
 
 def is_failed_sync(error: apsw.Error) -> bool:

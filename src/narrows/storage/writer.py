@@ -218,7 +218,8 @@ class Writer:
                 log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
                 break
             except BackendFailure as failure:
-                if failure.blocked and len(batch) > 1:
+                if failure.alone and len(batch) > 1:
+                    log.warning("a batch of %d is run one at a time: %s", len(batch), failure)
                     break
                 if not failure.retry:
                     return [self._all_failed(batch, failure)]
@@ -236,8 +237,11 @@ class Writer:
                 return [Result([Outcome(error=error)], None)]
             except BackendFailure as lost:
                 failure = lost
-                if lost.blocked or not lost.retry:
+                if lost.alone or not lost.retry:
                     break
+        if failure.clash:
+            log.error("an operation makes what is there: %s: %s", type(ticket.operation).__name__, failure)
+            return [Result([Outcome(error=InternalError("The operation failed."))], None)]
         return [self._all_failed([ticket], failure)]
 
     def _all_failed(self, batch: Sequence[Ticket], failure: BackendFailure) -> Result:

@@ -9,7 +9,15 @@ import pytest
 
 from narrows.core.records import ApiKey, Root
 from narrows.core.states import FactKind
-from narrows.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated, Unavailable
+from narrows.errors import (
+    Conflict,
+    Forbidden,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
 from narrows.operations.access import (
     STREAM_TOKEN_LIFE_SECS,
     STREAM_TOKEN_OPEN_SECS,
@@ -362,3 +370,20 @@ async def test_stamps_rise_also_when_the_clock_steps_back_and_after_a_restart(ba
         assert [trigger.event_key for trigger in await bench.listed()] == ["c", "b", "a"]
         settled = (await bench.send("a")).trigger
         assert (settled.received_at or 0) > settled.requested_at
+
+
+async def test_an_id_that_is_there_already_fails_its_operation_alone_and_for_good(backend: Backend) -> None:
+    """No race that the same again could win: who asks is not told to ask again."""
+    async with opened(backend) as bench:
+        make = [
+            CreateApiKey(
+                actor=DEV, entropy=bench.entropy(), id="twice", project_id=PROJECT, name=None,
+                scopes=("*",), secret_hash=secret_hash,
+            )
+            for secret_hash in ("first", "second")
+        ]  # fmt: skip
+        await bench.perform(make[0])
+        failed, opened_trigger = await bench.together(make[1], bench.opening("a", 0))
+        assert type(failed) is InternalError
+        assert opened_trigger.trigger.event_key == "a"
+        assert (await bench.get("a")).status == "waiting"

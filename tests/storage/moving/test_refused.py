@@ -88,6 +88,24 @@ def test_a_node_that_wakes_up_meanwhile_is_seen_at_the_end(
     assert moved(filled, back).faults == []
 
 
+@pytest.mark.parametrize("trace", ["delete from nodes", "insert into batches (id, at) values ('b', 2)"])
+def test_a_node_that_came_back_meanwhile_and_left_again_is_seen_at_the_end(
+    filled: Config, back: Config, monkeypatch: pytest.MonkeyPatch, trace: str
+) -> None:
+    """It was stopped for so long that nobody took it for a node."""
+    sql(filled, "insert into nodes values ('a', 0, 'sleeper', '1', 1, 1)")
+    known = embedded.Embedded.begin
+
+    async def begin(self: embedded.Embedded, origin: str) -> None:
+        await known(self, origin)
+        sql(filled, trace)
+
+    monkeypatch.setattr(embedded.Embedded, "begin", begin)
+    refused(StorageError, "A node served .* and has left since", filled, back)
+    with pytest.raises(SchemaUnknown, match="has not ended"):
+        asyncio.run(server.has_api_keys(back))
+
+
 def test_what_holds_something_else_is_not_filled(old: Config, filled: Config) -> None:
     before = rows_of(old.database_path)
     refused(StorageError, "holds something already", old, filled)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,10 +12,12 @@ from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage.connecting import Access
 from narrows.storage.postgres_schema import all_migrations
 from narrows.storage.postgres_store import PostgresStore
+from narrows.storage.statements import for_postgres
 from narrows.testing import ManualClock
 from tests.postgres.cluster import drop_database, fresh_database
+from tests.postgres.session import Session
 from tests.storage.kit import PostgresBackend
-from tests.storage.nodes.kit import node, sql, until
+from tests.storage.nodes.kit import node, sql, until, waiting_for_locks
 
 
 class Bare(PostgresBackend):
@@ -73,6 +76,66 @@ async def test_a_node_of_another_secret_key_is_refused(bare: Bare) -> None:
         else:
             with pytest.raises(StorageError, match="secret key"):
                 await store.open(keys)
+
+
+@asynccontextmanager
+async def _held_at_the_door(database: PostgresBackend, nodes: int) -> AsyncIterator[None]:
+    """Let so many nodes come as far as the lock of those who join; what is done here happens before they have it."""
+    with Session(database.url) as door:
+        door.run("begin; " + for_postgres()["lock_nodes"].sql)
+        yield
+        await until(lambda: waiting_for_locks(database) == nodes)
+        door.run("commit")
+
+
+async def test_of_first_nodes_that_start_at_once_with_different_keys_one_is_let_in(
+    database: PostgresBackend,
+) -> None:
+    stores = [_store(database, seed) for seed in range(2)]
+    async with _held_at_the_door(database, nodes=2):
+        opening = [asyncio.create_task(store.open([f"key {n}"])) for n, store in enumerate(stores)]
+    outcomes = await asyncio.gather(*opening, return_exceptions=True)
+    for store in stores:
+        await store.close()
+    (refusal,) = (each for each in outcomes if each is not None)
+    assert isinstance(refusal, StorageError)
+    assert "secret key" in refusal.message
+    assert len(sql(database, "select 1 from installation")) == 1
+
+
+async def test_a_node_that_waited_while_a_move_began_is_refused(database: PostgresBackend) -> None:
+    """The move was killed then: its lock is free, and the database is half there."""
+    store = _store(database, 1)
+    try:
+        async with _held_at_the_door(database, nodes=1):
+            opening = asyncio.create_task(store.open())
+            await until(lambda: waiting_for_locks(database))
+            sql(database, "create table moving (name text)")
+        with pytest.raises(SchemaUnknown, match="has not ended"):
+            await opening
+        assert sql(database, "select 1 from nodes") == []
+    finally:
+        sql(database, "drop table moving")
+        await store.close()
+
+
+async def test_a_node_begins_after_what_was_committed_while_it_waited(database: PostgresBackend) -> None:
+    """By a move from a machine whose clock goes ahead."""
+    far = 1 << 60
+    store = _store(database, 1)
+    async with _held_at_the_door(database, nodes=1):
+        opening = asyncio.create_task(store.open())
+        await until(lambda: waiting_for_locks(database))
+        sql(database, "insert into projects (id, created_at) values ('moved', 1)")
+        sql(
+            database,
+            "insert into facts (project_id, id, kind, subject_id, actor, at)"
+            f" values ('moved', 'f', 'trigger.opened', 's', 'a', {far})",
+        )
+    await opening
+    assert store.writer._last_stamp == far
+    await store.close()
+    sql(database, "delete from facts")
 
 
 async def test_places_of_those_that_left_or_died_are_taken_again(database: PostgresBackend) -> None:

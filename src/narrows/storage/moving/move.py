@@ -21,6 +21,7 @@ from narrows.storage.moving.tables import Chunk, Table, tables
 Report = Callable[[str, int, int], None]
 #: The name under which the target remembers where it comes from; the others are names of tables.
 ORIGIN = ""
+EMPTY_IT = "Make the target empty (drop and create the database, or delete the file) and move again."
 
 
 class Side(Protocol):
@@ -148,9 +149,6 @@ class Move:
                 f" {source.digest[:16]} in {self._source.name}, {target.rows} with {target.digest[:16]} in"
                 f" {self._target.name}. Somebody wrote to one of them meanwhile, or a disk fails. {EMPTY_IT}"
             )
-
-
-EMPTY_IT = "Make the target empty (drop and create the database, or delete the file) and move again."
 
 
 async def checksum(side: Side, table: Table, report: Callable[[int], None]) -> Checksum:

@@ -15,6 +15,7 @@ from narrows.storage import postgres_schema, postgres_verify
 from narrows.storage.connecting import using
 from narrows.storage.line import Line
 from narrows.storage.membership import LEASE_US
+from narrows.storage.moving.move import EMPTY_IT
 from narrows.storage.moving.tables import Chunk, Gathering, Table, tables
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ class Shared:
         self._raw = raw
         self._line = line
         self._snapshot: Any = None
+        self._traces: Any = None
 
     async def _do(self, call: Coroutine[Any, Any, T]) -> T:
         return await self._line.guarded(call, CALL_SECS)
@@ -103,6 +105,7 @@ class Shared:
         """From now on everything is read as it is at this moment."""
         self._snapshot = self._raw.transaction(isolation="repeatable_read", readonly=True)
         await self._snapshot.start()
+        self._traces = await self._traces_of_nodes()
 
     async def newest_stamp(self) -> int | None:
         stamp = await self._do(self._raw.fetchval(self._line.statements["last_stamp"].sql))
@@ -126,7 +129,7 @@ class Shared:
         return gathering.chunk()
 
     async def refuse_servers(self) -> None:
-        """A node that was stopped for a while may come back without joining anew."""
+        """A node that was stopped for a while may come back without joining anew, and also leave again."""
         if self._snapshot is not None:
             await self._snapshot.rollback()  # it would not see them
             self._snapshot = None
@@ -140,6 +143,17 @@ class Shared:
                 f" ({', '.join(sorted(set(living)))}). Stop them first, wait {LEASE_US // 1_000_000} seconds, and run"
                 " the same command again."
             )
+        if self._traces is not None and self._traces != await self._traces_of_nodes():
+            raise StorageError(
+                f"A node served {self.name} while it was copied, and has left since: what it committed is not in"
+                f" the copy. Keep all nodes stopped. {EMPTY_IT}"
+            )
+
+    async def _traces_of_nodes(self) -> Any:
+        """What differs after a node was here: it renews its place and gives it back, and leaves each of its commits."""
+        statements = self._line.statements
+        nodes = await self._do(self._raw.fetch(statements["nodes"].sql))
+        return nodes, await self._do(self._raw.fetch(statements["batches_so_far"].sql))
 
     async def progress(self) -> dict[str, str] | None:
         if not await postgres_schema.is_half_moved(self._line):

@@ -33,6 +33,10 @@ select n.id, n.slot, n.name, n.version, n.started_at, n.seen_at from nodes as n 
 -- name: forget_batches
 delete from batches where at < $1 and at > -($1::bigint)
 
+-- name: batches_so_far
+-- Every commit of a node leaves one.
+select count(*), max(b.at) from batches as b
+
 -- name: resolve_batch
 -- Waits for the transaction that would insert it; below zero says that this one never can.
 insert into batches (id, at) values ($1, $2)
