@@ -179,24 +179,29 @@ class Load:
         number = self.next_number()
         prefix, payload = f"batch-{number}:", {"prefix": number}
         for member in range(5):
-            reply = await self.ask(
-                "POST", "/v1/events", {"event_key": f"{prefix}{member}", "timeout_secs": 600}
-            )
+            event_key = f"{prefix}{member}"
+            reply = await self.ask("POST", "/v1/events", {"event_key": event_key, "timeout_secs": 600})
             if reply is not None and reply.status_code == 201:
                 self.ledger.opened(reply.json()).attempted.append(payload)
+            else:
+                # The node was killed between commit and answer, perhaps: another one then finds the wait.
+                self.ledger.unsure_keys.append(event_key)
         reply = await self.ask("POST", f"/v1/events/prefix/{prefix}/send", {"payload": payload})
         if reply is not None and reply.status_code == 200:
             self.ledger.counts["prefix sends"] += 1
             self.ledger.prefix_resolved[repr(payload)] = reply.json()["resolved"]
 
     async def stored(self) -> dict[str, dict[str, Any]]:
+        paths = [f"/v1/triggers/{trigger_id}" for trigger_id in self.ledger.waits]
+        paths += [f"/v1/events/{event_key}" for event_key in self.ledger.unsure_keys]
         found = {}
-        for trigger_id in self.ledger.waits:
+        for path in paths:
             reply = None
             while reply is None or reply.status_code in UNSURE:
-                reply = await self.ask("GET", f"/v1/triggers/{trigger_id}")
+                reply = await self.ask("GET", path)
             if reply.status_code == 200:
-                found[trigger_id] = reply.json()
+                trigger = reply.json()
+                found[trigger["id"]] = trigger
         return found
 
 

@@ -24,6 +24,7 @@ class Wait:
 class Ledger:
     def __init__(self) -> None:
         self.waits: dict[str, Wait] = {}
+        self.unsure_keys: list[str] = []  # whose opening got no answer: the wait may be there
         self.prefix_resolved: dict[str, int] = {}  # repr of its payload -> what the reply said
         self.counts: defaultdict[str, int] = defaultdict(int)
 
