@@ -171,7 +171,8 @@ def statuses() -> Iterator[str]:
     yield NOTICE
     yield (
         "Each transition happens once. What is not in a diagram is refused, and what has ended never changes: only "
-        "a step is opened again where somebody retries it while its workflow run goes on."
+        "a step is opened again where somebody retries it while its workflow run goes on. Workflows are not served "
+        "yet: of them there are the rules alone, and no fact of theirs is written."
     )
     for noun, table, diagram in (
         ("trigger", states.TRANSITIONS, diagrams.trigger_diagram()),

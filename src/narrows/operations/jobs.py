@@ -4,12 +4,11 @@ goes with a deleted job is a message (`messages.py`)."""
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from narrows.core.ids import is_id
+from narrows.core.keys import is_slug
 from narrows.core.run_records import Job, Message
 from narrows.core.signing_secrets import rotate
 from narrows.core.states import ENDED, FactKind, MessageKind, RunStatus
@@ -19,7 +18,6 @@ from narrows.operations.waits import changed_job_touches, find_job
 from narrows.storage.lookups import Touch
 from narrows.storage.transaction import Transaction
 
-_SLUG: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 #: The states of a run that a job cannot be deleted over.
 LIVE: Final = tuple(status for status in RunStatus if status not in ENDED)
 
@@ -40,18 +38,13 @@ def _whole(least: int, most: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and least <= value <= most
 
 
-def _is_slug(value: Any) -> bool:
-    # A job is named by slug or id, so that no slug may be spelled like an id.
-    return isinstance(value, str) and _SLUG.fullmatch(value) is not None and not is_id(value)
-
-
 def _is_url(value: Any) -> bool:
     return _text(2_048)(value) and value.lower().startswith(("http://", "https://"))
 
 
 _RULES: Final = {
     "slug": _Rule(
-        _is_slug,
+        is_slug,
         "1 to 100 of a-z, 0-9, dot, dash, underscore, the first a letter or digit, and not spelled like an id",
         optional=False,
     ),

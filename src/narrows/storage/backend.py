@@ -63,8 +63,8 @@ class WriteConnection(Reader, Protocol):
 class BackendFailure(Exception):
     """The database did not do what was asked. `retry`: a race, run it again; `alone`: the batch as a whole will
     not do (somebody held a lock for too long, for which no operation should wait but the one that needs it; or
-    it needed too many): each operation is tried once by itself; `clash`: a row was there already, and if it is so
-    each time, that is no race; `unknown`: nobody can tell whether the commit took place; `fatal`: neither can
+    it needed too many): each operation is tried once by itself; `clash`: it broke a constraint (a row was there
+    already), and if it is so each time, that is no race; `unknown`: nobody can tell whether the commit took place; `fatal`: neither can
     this process ever, and has to end."""
 
     def __init__(

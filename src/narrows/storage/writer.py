@@ -240,7 +240,9 @@ class Writer:
                 if lost.alone or not lost.retry:
                     break
         if failure.clash:
-            log.error("an operation makes what is there: %s: %s", type(ticket.operation).__name__, failure)
+            log.error(
+                "an operation breaks a constraint each time: %s: %s", type(ticket.operation).__name__, failure
+            )
             return [Result([Outcome(error=InternalError("The operation failed."))], None)]
         return [self._all_failed([ticket], failure)]
 

@@ -48,9 +48,16 @@ def sql(database: PostgresBackend, statement: str) -> list[Row]:
         return session.run(statement)
 
 
-async def until(is_so: Callable[[], Any], what: str = "it") -> Any:
+class Elsewhere(PostgresBackend):
+    """A database that is not one of the shared server's."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+
+async def until(is_so: Callable[[], Any], what: str = "it", patience_secs: float = PATIENCE_SECS) -> Any:
     """Wait until it is so; answers what it answered."""
-    async with asyncio.timeout(PATIENCE_SECS):
+    async with asyncio.timeout(patience_secs):
         while not (found := is_so()):
             await asyncio.sleep(0.005)
     return found

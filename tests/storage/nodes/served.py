@@ -12,11 +12,11 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import httpx2
 
 from tests.storage.kit import PROJECT, Bench
+from tests.storage.nodes.kit import until
 
 PATIENCE_SECS = 60.0
 CLIENTS = 4
@@ -108,11 +108,11 @@ async def out_of_reach_and_back(
     await clients.open()
     async with asyncio.timeout(PATIENCE_SECS), asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(clients.watch())
-        await _until(lambda: clients.seen == ["waiting"])
+        await until(lambda: clients.seen == ["waiting"])
         sending = [tasks.create_task(clients.send()) for _ in range(CLIENTS)]
-        await _until(lambda: clients.acknowledged)
+        await until(lambda: clients.acknowledged)
         cut()
-        await _until(lambda: clients.refused[True])
+        await until(lambda: clients.refused[True], patience_secs=PATIENCE_SECS)
         assert len(clients.acknowledged) < KEYS
         red = await http.get("/readyz")
         assert (red.status_code, red.headers["retry-after"]) == (503, "1")
@@ -126,8 +126,3 @@ async def out_of_reach_and_back(
     assert len(clients.acknowledged) == KEYS
     for key, payload in clients.acknowledged.items():
         assert (await other.get(key)).response_payload == payload
-
-
-async def _until(is_so: Callable[[], Any]) -> None:
-    while not is_so():
-        await asyncio.sleep(0.01)

@@ -12,15 +12,8 @@ from tests.postgres.cluster import Cluster
 from tests.postgres.namespace import Namespace, NoNamespaces
 from tests.postgres.proxy import Proxy
 from tests.storage.kit import PostgresBackend
-from tests.storage.nodes.kit import node
+from tests.storage.nodes.kit import Elsewhere, node
 from tests.storage.nodes.served import out_of_reach_and_back, served
-
-
-class Elsewhere(PostgresBackend):
-    """A database that is not one of the shared server's."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
 
 async def test_while_connections_are_refused_clients_are_put_off_and_streams_stay_open(

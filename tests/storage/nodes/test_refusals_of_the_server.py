@@ -11,20 +11,12 @@ from narrows.errors import Unavailable
 from narrows.operations.events import BatchEvent
 from tests.postgres.cluster import Cluster
 from tests.postgres.session import Session, SqlError
-from tests.storage.kit import PostgresBackend
-from tests.storage.nodes.kit import node
+from tests.storage.nodes.kit import Elsewhere, node
 
 #: PostgreSQL takes fewer connections or locks of each for a mistake.
 SMALL = {"max_connections": "16", "max_locks_per_transaction": "10", "max_wal_senders": "0"}
 FULL = "out of shared memory"
 STEP = 100
-
-
-class Elsewhere(PostgresBackend):
-    """A database that is not one of the shared server's."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
 
 
 def _held(keys: Iterable[str]) -> list[BatchEvent]:
