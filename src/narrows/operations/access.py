@@ -235,7 +235,11 @@ class CreateStreamToken(ProjectOperation):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenStreamToken:
     """Use a stream token: the first time within a minute, then again for an hour. It ends with the
-    API key that made it. Raises Unauthenticated."""
+    API key that made it. Raises Unauthenticated.
+
+    The key is found by the token, too late for its lock, so that a revocation on another node may commit at the same
+    moment. No stream comes of that: it looks at the key once more when it is told of revocations (`api/stream.py`).
+    """
 
     background: ClassVar[bool] = False
 

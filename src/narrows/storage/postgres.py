@@ -146,7 +146,9 @@ class PostgresConnection:
     async def _with_keys_of_held(self, needed: locks.Locks) -> list[tuple[int, bool]]:
         statement = self.line.statements["keys_of_held_events"].sql
         rows = await self.line.fetch(statement, *_columns(needed.held_ids, 2))
-        found = {locks.key_name(*row): True for row in rows}
+        found = {locks.key_name(project_id, key): True for project_id, key, _ in rows}
+        delivered = {(project_id, trigger_id): None for project_id, _, trigger_id in rows if trigger_id}
+        needed.trigger_ids.extend(key for key in delivered if key not in needed.trigger_ids)
         return sorted({**dict(needed.names), **found}.items())
 
     async def _lock_rows(self, needed: locks.Locks) -> list[Touch]:

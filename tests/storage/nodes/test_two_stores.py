@@ -17,7 +17,7 @@ from narrows.errors import Conflict, NotFound, Refusal, Unauthenticated
 from narrows.operations.access import CreateApiKey, RevokeApiKey
 from narrows.operations.base import DEV, Actor, Replayed
 from narrows.operations.dispatch import Claim
-from narrows.operations.events import BatchEvent
+from narrows.operations.events import BatchEvent, DeleteHeldEvent
 from narrows.operations.idempotency import Idempotent, Kept
 from narrows.operations.runs import CancelRun
 from tests.postgres.session import Session
@@ -232,3 +232,15 @@ async def test_a_claim_that_passed_over_a_held_run_gets_it_without_further_news(
             await asyncio.sleep(0.005)
         (claimed,) = await claiming
         assert claimed.id == run.id
+
+
+async def test_what_a_held_event_was_delivered_to_is_locked_with_it(database: PostgresBackend) -> None:
+    """So that a batch that names the event begins once."""
+    async with node(database) as bench:
+        held = await bench.send("a", "1", hold_secs=60, event_id="e")
+        await bench.open("a")
+        points = Points(bench)
+        delete = DeleteHeldEvent(actor=DEV, project_id=PROJECT, entropy=bench.entropy(), held_id=held.held.id)
+        with pytest.raises(NotFound, match="delivered"):
+            await bench.perform(delete)
+        assert points.seen.count("begin") == 1

@@ -77,8 +77,9 @@ order by m.project_id, m.id
 for no key update of m
 
 -- name: keys_of_held_events
--- A held event is locked by its key; this finds the keys of those that are named by their ids.
-select h.project_id, h.event_key from unnest($1::text[], $2::text[]) as i(project_id, id)
+-- A held event is locked by its key; this finds the keys of those that are named by their ids, and the triggers
+-- that those were delivered to, which are loaded with them.
+select h.project_id, h.event_key, h.trigger_id from unnest($1::text[], $2::text[]) as i(project_id, id)
 join held_events as h on h.project_id = i.project_id and h.id = i.id
 
 -- name: time_now
