@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks, together
+from narrows.storage.at_hand import AtHand, with_locks
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.line import Line
 from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost
@@ -113,6 +114,7 @@ class PostgresConnection:
         self._wrote = False
         self._locked: set[str] = set()
         self._also: set[Touch] = set()
+        self._at_hand = AtHand()
         self._claiming: set[tuple[str, str]] = set()
         self._limited: set[str] = set()
 
@@ -139,7 +141,7 @@ class PostgresConnection:
             settings = _SET_LOCAL if self.line.is_pooled() else ""
             await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
             self.line.in_transaction = True
-            return await self._lock_rows(needed)
+            return await self._lock_rows(needed, with_locks(touches))
         except Exception as error:
             raise self._failure(error) from error
 
@@ -151,26 +153,15 @@ class PostgresConnection:
         needed.trigger_ids.extend(key for key in delivered if key not in needed.trigger_ids)
         return sorted({**dict(needed.names), **found}.items())
 
-    async def _lock_rows(self, needed: locks.Locks) -> list[Touch]:
-        """Answers who waits for the triggers that the batch names."""
+    async def _lock_rows(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> list[Touch]:
+        """Answers who waits for the triggers that the batch names; what is `wanted` is read on the way."""
         self._locked.clear()
+        self._at_hand = AtHand()
         waiters: list[Touch] = []
         self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
         statements = self.line.statements
         if needed.has_roots:
-            ((runs, triggers, waiting, self._now),) = await self.line.fetch(
-                statements["lock_roots"].sql,
-                *_columns(needed.trigger_keys, 2),
-                *_columns(needed.trigger_ids, 2),
-                *_columns(needed.token_hashes, 1),
-                *_columns(needed.event_ids, 3),
-                *_columns(needed.run_ids, 2),
-            )
-            self._locked.update(runs, triggers)
-            for project_id, root_id, run_id, group_id in waiting:
-                waiters.append(("roots_by_id", project_id, root_id))
-                waiters.append(("runs_by_id", project_id, run_id))
-                waiters.append(("wait_groups_by_id", project_id, group_id))
+            waiters += await self._lock_roots(needed, wanted)
         for statement, keys in (
             ("lock_limited_jobs", needed.claimed_jobs),
             ("lock_deliveries", needed.deliveries),
@@ -184,6 +175,30 @@ class PostgresConnection:
             ((self._now,),) = await self.line.fetch(statements["time_now"].sql)
         self._told(self._now)
         return waiters
+
+    async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> list[Touch]:
+        ((runs, triggers, newest, waiting, self._now, *found),) = await self.line.fetch(
+            together.beside("lock_roots", tuple(wanted)),
+            *_columns(needed.trigger_keys, 2),
+            *_columns(needed.trigger_ids, 2),
+            *_columns(needed.token_hashes, 1),
+            *_columns(needed.event_ids, 3),
+            *_columns(needed.run_ids, 2),
+            *self._arrays(wanted),
+        )
+        self._locked.update(runs, (row[1] for row in triggers))
+        self._at_hand.keep(wanted, found)
+        self._at_hand.keep_triggers(triggers, newest, needed)
+        waiters: list[Touch] = []
+        for project_id, root_id, run_id, group_id in waiting:
+            waiters.append(("roots_by_id", project_id, root_id))
+            waiters.append(("runs_by_id", project_id, run_id))
+            waiters.append(("wait_groups_by_id", project_id, group_id))
+        return waiters
+
+    def _arrays(self, wanted: Mapping[str, list[Row]]) -> list[list[Any]]:
+        """The parameters of several statements, as one text of `together.py` has them."""
+        return [array for name, rows in wanted.items() for array in self.line.statements[name].columns(rows)]
 
     async def commit(self) -> None:
         if not self._has_begun:
@@ -257,18 +272,16 @@ class PostgresConnection:
         return (await self.load_all({statement: rows}))[statement]
 
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-        found: dict[str, list[Row]] = {}
+        found, left = self._at_hand.take(wanted)
+        # What is claimed comes last and never waits, so that nobody waits for who claims.
+        claimed = left.pop(_CLAIMED, None)
         try:
-            # What is claimed comes last and never waits, so that nobody waits for who claims.
-            names = tuple(name for name in wanted if name != _CLAIMED)
-            if names:
-                arrays = [
-                    array for name in names for array in self.line.statements[name].columns(wanted[name])
-                ]
-                (row,) = await self.line.fetch(together.loads(names), *arrays)
-                found.update(zip(names, row, strict=True))
-            if _CLAIMED in wanted:
-                found[_CLAIMED] = await self.line.load(_CLAIMED, wanted[_CLAIMED])
+            if left:
+                (row,) = await self.line.fetch(together.loads(tuple(left)), *self._arrays(left))
+                for name, rows in zip(left, row, strict=True):
+                    found[name] = [*found[name], *rows]
+            if claimed is not None:
+                found[_CLAIMED] = await self.line.load(_CLAIMED, claimed)
         except Exception as error:
             raise self._failure(error) from error
         self._check_locked(found)
@@ -281,7 +294,7 @@ class PostgresConnection:
         rows = {each.statement: each.rows for each in writes}
         try:
             for group in together.apart(tuple(rows)):
-                arrays = [array for name in group for array in self.line.statements[name].columns(rows[name])]
+                arrays = self._arrays({name: rows[name] for name in group})
                 (found,) = await self.line.fetch(together.writes(group), *arrays)
                 counts += found
         except Exception as error:

@@ -1,5 +1,5 @@
 """Several statements in one trip to PostgreSQL, whose latency is what a batch pays for each: loads become
-one row with an array of records for each, writes one statement with a part for each. Pure text.
+one row with an array of records for each, beside the locks of rows too, writes one statement with a part for each. Pure text.
 
 Parts of one statement do not see one another's changes, so that writes go together only where each has a
 table of its own.
@@ -22,8 +22,16 @@ _KEPT = 1_000
 @lru_cache(_KEPT)
 def loads(names: tuple[str, ...]) -> str:
     """One row: for each statement an array of its rows."""
-    parts = _numbered(names)
-    return "select " + ", ".join(f"array(select row(x.*) from ({part}) as x)" for part in parts)
+    return f"select {', '.join(_arrays(names))}"
+
+
+@lru_cache(_KEPT)
+def beside(first: str, names: tuple[str, ...]) -> str:
+    """The one row of the first statement, and behind its columns what `loads` answers. All of it sees what was
+    committed before it began, also where the first one waits for a lock."""
+    sql = for_postgres()[first].sql
+    taken = max(int(number) for number in _NUMBER.findall(sql))
+    return f"select {', '.join(('first.*', *_arrays(names, taken)))} from ({sql}) as first"
 
 
 @lru_cache(_KEPT)
@@ -56,9 +64,13 @@ def _table_of(name: str) -> str:
     return match[1]
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
+def _arrays(names: Sequence[str], taken: int = 0) -> list[str]:
+    return [f"array(select row(x.*) from ({part}) as x)" for part in _numbered(names, taken)]
+
+
+def _numbered(names: Sequence[str], taken: int = 0) -> list[str]:
     """The statements, each with the numbers of its parameters behind those of the one before."""
-    parts, taken = [], 0
+    parts = []
     for name in names:
         statement = for_postgres()[name]
         parts.append(_NUMBER.sub(lambda match, before=taken: f"${int(match[1]) + before}", statement.sql))  # type: ignore[misc]

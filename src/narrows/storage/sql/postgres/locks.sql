@@ -4,10 +4,12 @@
 
 -- name: lock_roots
 -- Resolves what the batch names to the runs that it belongs to (links never change), locks those, then
--- the triggers that have no run. Answers what was locked, who waits for the triggers that are waiting still,
--- and the time after the last lock.
+-- the triggers that have no run. Answers which runs were locked; these triggers as they are under their locks
+-- (what another changed before is read anew, unlike everything else of a statement), their columns in the order
+-- of core.records.Trigger; which trigger was the newest of each key when this began; who waits for the triggers
+-- that are waiting still; and the time after the last lock.
 with by_key as (
-  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
+  select t.project_id, i.event_key, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
   from unnest($1::text[], $2::text[]) as i(project_id, event_key)
   cross join lateral (
     select n.project_id, n.id, n.root_id, n.job_run_id, n.wait_group_id, n.status from triggers as n
@@ -28,7 +30,8 @@ with by_key as (
   join held_events as h on h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
   join triggers as t on t.project_id = h.project_id and t.id = h.trigger_id
 ), named as materialized (
-  select * from by_key union select * from by_id union select * from by_url union select * from by_event_id
+  select k.project_id, k.id, k.root_id, k.job_run_id, k.wait_group_id, k.status from by_key as k
+  union select * from by_id union select * from by_url union select * from by_event_id
 ), roots_named as materialized (
   select n.project_id, n.root_id as id from named as n where n.root_id is not null
   union
@@ -42,7 +45,12 @@ with by_key as (
 ), first as materialized (
   select count(*) as locked from locked_runs
 ), locked_triggers as materialized (
-  select t.id
+  select t.project_id, t.id, t.event_key, t.ordinal, t.version, t.trigger_type, t.source_type,
+    t.status, t.root_id, t.wait_group_id, t.workflow_run_id, t.workflow_step_run_id, t.job_run_id,
+    t.waiter, t.name, t.tags, t.request_payload, t.request_payload_id, t.response_payload,
+    t.response_payload_id, t.expected_schema_id, t.timeout_secs, t.requested_at, t.expires_at,
+    t.received_at, t.settled_at, t.error, t.sent_by, t.opened_by, t.last_fact_id, t.notify_url,
+    t.notify_status
   from first
   join named as n on first.locked >= 0
   join triggers as t on t.project_id = n.project_id and t.id = n.id
@@ -51,7 +59,8 @@ with by_key as (
   order by t.project_id, t.id
   for no key update of t
 )
-select array(select l.id from locked_runs as l), array(select l.id from locked_triggers as l),
+select array(select l.id from locked_runs as l), array(select row(l.*) from locked_triggers as l),
+  array(select row(k.project_id, k.event_key, k.id) from by_key as k),
   array(select row(n.project_id, n.root_id, n.job_run_id, n.wait_group_id) from named as n
     where n.status = 'waiting' and n.wait_group_id is not null and n.job_run_id is not null),
   cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)

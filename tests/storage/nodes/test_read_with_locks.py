@@ -1,0 +1,111 @@
+"""What a batch reads together with its locks: the trips that it saves, and that it is never of before a lock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from narrows.core.states import TriggerStatus
+from narrows.errors import Conflict
+from narrows.operations.events import SendToCallback
+from narrows.storage.calls import WRITERS, Calls
+from tests.storage.kit import Bench, PostgresBackend
+from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
+
+#: Begin with the locks of names, lock rows, write, commit.
+USUAL_TRIPS = 4
+
+
+async def _trips(bench: Bench, ask: Callable[[], Awaitable[Any]]) -> int:
+    calls: Calls = bench.store.calls[WRITERS]
+    before = calls.round_trips
+    await ask()
+    return calls.round_trips - before
+
+
+async def test_the_usual_changes_need_no_trip_to_load(database: PostgresBackend) -> None:
+    async with node(database) as bench:
+        by_id = await bench.open("by-id", 0)
+        await bench.open("called", 0, callback_token_hash="called")
+        callback = SendToCallback(token_hash="called", payload="1", entropy=bench.entropy(), answers={})
+        asked: dict[str, Callable[[], Awaitable[Any]]] = {
+            "open": lambda: bench.open("a", 0),
+            "send": lambda: bench.send("a", "1"),
+            "open again": lambda: bench.open("a", 0),
+            "send what may be held": lambda: bench.send("a", "1", hold_secs=60, event_id="e"),
+            "hold": lambda: bench.send("b", "1", hold_secs=60),
+            "open for what is held": lambda: bench.open("b", 0),
+            "send by id": lambda: bench.send(None, "1", trigger_id=by_id.id),
+            "callback": lambda: bench.perform(callback),
+        }
+        assert {what: await _trips(bench, ask) for what, ask in asked.items()} == dict.fromkeys(
+            asked, USUAL_TRIPS
+        )
+
+
+async def test_a_key_that_is_not_locked_and_waits_for_nothing_is_looked_up_behind_the_locks(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as bench:
+        await bench.open("a", 0)
+        await bench.send("a", "1")
+
+        async def refused() -> None:
+            with pytest.raises(Conflict):
+                await bench.send("a", "2")
+
+        # Begin, lock, load, and back: there is nothing to write.
+        assert await _trips(bench, refused) == 4
+
+
+async def test_a_send_that_waited_for_the_lock_sees_what_was_settled_meanwhile(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as one, node(database) as other:
+        await one.open("a", 0)
+        with Points(one).holding("flushed") as reached:
+            ahead = asyncio.create_task(one.send("a", "1"))
+            await reached.wait()
+            behind = asyncio.create_task(other.send("a", "2"))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await ahead
+        with pytest.raises(Conflict):
+            await behind
+        assert (await one.get("a")).response_payload == "1"
+
+
+@pytest.mark.parametrize("hold_secs", [None, 60])
+async def test_a_send_that_waited_meets_the_wait_that_was_opened_meanwhile(
+    database: PostgresBackend, hold_secs: int | None
+) -> None:
+    """Three in a line: the wait is canceled, a new one opened under its key, and the event, which had found the
+    first one when it began to wait, settles the second."""
+    async with node(database) as one, node(database) as opener, node(database) as sender:
+        first = await one.open("a", 0)
+        with Points(one).holding("flushed") as reached:
+            canceling = asyncio.create_task(one.perform(one.canceling("a")))
+            await reached.wait()
+            opening = asyncio.create_task(opener.open("a", 0))
+            await until(lambda: waiting_for_locks(database) == 1)
+            sending = asyncio.create_task(sender.send("a", "1", hold_secs=hold_secs))
+            await until(lambda: waiting_for_locks(database) == 2)
+        await canceling
+        second = await opening
+        await sending
+        assert (await one.get_by_id(first.id)).status == TriggerStatus.CANCELED
+        assert (await one.get_by_id(second.id)).status == TriggerStatus.RECEIVED
+
+
+async def test_a_wait_that_waited_for_the_lock_is_the_next_under_its_key(database: PostgresBackend) -> None:
+    async with node(database) as one, node(database) as other:
+        first = await one.open("a", 0)
+        with Points(one).holding("flushed") as reached:
+            settling = asyncio.create_task(one.send("a", "1"))
+            await reached.wait()
+            opening = asyncio.create_task(other.open("a", 0))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await settling
+        assert (await opening).ordinal == first.ordinal + 1
