@@ -41,9 +41,7 @@ async def served(
         async with httpx2.AsyncClient(
             transport=way, base_url="http://localhost", headers={"X-Project-Id": PROJECT}, timeout=60
         ) as http:
-            while not await is_ready(http):
-                assert process.returncode is None, (folder / "log").read_text()
-                await asyncio.sleep(0.02)
+            await ready(http, lambda: _assert_lives(process, folder))
             yield http
         process.send_signal(signal.SIGTERM)
         assert await process.wait() == 0, (folder / "log").read_text()
@@ -53,11 +51,28 @@ async def served(
             await process.wait()
 
 
-async def is_ready(http: httpx2.AsyncClient) -> bool:
+def _assert_lives(process: asyncio.subprocess.Process, folder: Path) -> None:
+    assert process.returncode is None, (folder / "log").read_text()
+
+
+async def ready(http: httpx2.AsyncClient, assert_lives: Callable[[], None] = lambda: None) -> None:
+    """Wait until the node calls itself ready: each of its roles has to find the database by itself, after a pause."""
+    reason: object = None
     try:
-        return (await http.get("/readyz")).status_code == 200
-    except httpx2.TransportError:
-        return False
+        async with asyncio.timeout(PATIENCE_SECS):
+            while True:
+                assert_lives()
+                try:
+                    reply = await http.get("/readyz")
+                except httpx2.TransportError as error:
+                    reason = error
+                else:
+                    if reply.status_code == 200:
+                        return
+                    reason = reply.text
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"it never got ready: {reason}") from None
 
 
 class Clients:
@@ -122,7 +137,7 @@ async def out_of_reach_and_back(
         heal()
         await asyncio.gather(watching, *sending)
     assert clients.seen == ["waiting", "received"]
-    assert await is_ready(http)
+    await ready(http)
     assert len(clients.acknowledged) == KEYS
     for key, payload in clients.acknowledged.items():
         assert (await other.get(key)).response_payload == payload
