@@ -61,7 +61,7 @@ class Trigger(NamedTuple):
 
 class Payload(NamedTuple):
     """A JSON text that is too large for its trigger's row, or an expected schema. `holders` counts the
-    triggers and held events that name it (a prefix send's payload has many); at 0 it goes."""
+    rows that name it, of whatever table (a prefix send's payload has many); at 0 it goes."""
 
     project_id: str
     id: str
@@ -84,6 +84,7 @@ class HeldEvent(NamedTuple):
     held_until: int
     trigger_id: str | None  # who got it
     sent_by: str | None
+    hops: int = 0  # how many messages, one out of the other, led to it
 
 
 class Fact(NamedTuple):

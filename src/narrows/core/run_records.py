@@ -83,7 +83,12 @@ class Run(NamedTuple):
 
 class WaitGroup(NamedTuple):
     """What one waiter waits for: one to many triggers. Never changes: how far it is follows from its
-    triggers. `trigger_ids` is a JSON array."""
+    triggers. `trigger_ids` is a JSON array.
+
+    A step's wait names its workflow run and step, and its `run_id` is empty. `distinct_by` is a JSON array
+    of names: where in a payload the voter stands, if no two events may be of the same. With `has_veto` a
+    condition of the definition may end the wait before it is reached.
+    """
 
     project_id: str
     id: str
@@ -95,6 +100,10 @@ class WaitGroup(NamedTuple):
     on_timeout: OnEnd
     on_cancel: OnEnd
     created_at: int
+    workflow_run_id: str | None = None
+    step: int | None = None
+    distinct_by: str | None = None
+    has_veto: int = 0
 
 
 class RunAnswer(NamedTuple):
@@ -129,7 +138,8 @@ class Delivery(NamedTuple):
 
 class Message(NamedTuple):
     """What one root asks of others, written in its commit and consumed exactly once. `cursor` is how far a
-    message that takes many commits has come."""
+    message that takes many commits has come. `body` is a small JSON object; a payload over
+    `INLINE_PAYLOAD_BYTES` has a row of its own, as in `Trigger`."""
 
     project_id: str
     id: str
@@ -138,6 +148,9 @@ class Message(NamedTuple):
     cursor: str | None
     hops: int
     created_at: int
+    body: str | None = None
+    payload: str | None = None
+    payload_id: str | None = None
 
 
 class RunCounters(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from narrows.core.records import ApiKey, Fact, HeldEvent, Trigger
 from narrows.core.run_records import Delivery, Job, Message, Run
+from narrows.core.workflow_records import WorkflowRun
 
 
 class Elsewhere(NamedTuple):
@@ -37,3 +38,4 @@ class Committed(NamedTuple):
     deliveries: tuple[Delivery, ...] = ()
     messages: tuple[Message, ...] = ()
     elsewhere: Elsewhere | None = None
+    workflow_runs: tuple[WorkflowRun, ...] = ()

@@ -18,6 +18,7 @@ from narrows.core.records import (
     HeldEvent,
     HeldTally,
     IdempotencyRecord,
+    Payload,
     Project,
     Root,
     StreamToken,
@@ -33,7 +34,8 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
-from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus
+from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus, WorkflowRunStatus
+from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, TO_CHANGE, Touch
 from narrows.storage.statistics import Statistics
 
@@ -47,6 +49,11 @@ _BY_IDENTITY: dict[str, type[Any]] = {
     "roots_by_id": Root,
     "wait_groups_by_id": WaitGroup,
     "jobs_by_id": Job,
+    "workflows_by_id": Workflow,
+    "workflow_versions_by_id": WorkflowVersion,
+    "workflow_runs_by_id": WorkflowRun,
+    "steps_by_number": Step,
+    "payloads_by_id": Payload,
 }
 
 
@@ -134,7 +141,12 @@ class Loaded:
         for trigger in self._records[Trigger].values():
             if trigger.root_id is not None:
                 yield from _waiter_of(trigger)
+            if trigger.workflow_run_id is not None:
+                yield ("workflow_runs_by_id", trigger.project_id, trigger.workflow_run_id)
         for run in self._records[Run].values():
+            if run.workflow_run_id is not None:
+                yield ("workflow_runs_by_id", run.project_id, run.workflow_run_id)
+                yield ("roots_by_id", run.project_id, run.workflow_run_id)
             if run.status == RunStatus.WAITING:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
@@ -264,6 +276,44 @@ class Loaded:
     def run_answer(self, project_id: str, run_id: str, dispatch: int) -> RunAnswer | None:
         return self._get(RunAnswer, project_id, run_id, str(dispatch))
 
+    def workflow(self, project_id: str, workflow_id: str) -> Workflow | None:
+        return self._get(Workflow, project_id, workflow_id)
+
+    def workflow_by_slug(self, project_id: str, slug: str) -> Workflow | None:
+        """The workflow that has this slug now; a deleted one has given it up."""
+        for workflow in self._records[Workflow].values():
+            if workflow.slug == slug and workflow.project_id == project_id and workflow.deleted_at is None:
+                found: Workflow = workflow
+                return found
+        return None
+
+    def workflow_version(self, project_id: str, workflow_id: str, version: int) -> WorkflowVersion | None:
+        return self._get(WorkflowVersion, project_id, workflow_id, str(version))
+
+    def workflow_run(self, project_id: str, workflow_run_id: str) -> WorkflowRun | None:
+        return self._get(WorkflowRun, project_id, workflow_run_id)
+
+    def workflow_run_count(self, project_id: str, workflow_id: str, status: WorkflowRunStatus) -> int:
+        """How many runs of the workflow are in this state; its counters must have been touched."""
+        stored = self._get(WorkflowRunCounters, project_id, workflow_id)
+        changed = self._statistics.workflow_runs(project_id, workflow_id, status)
+        return (getattr(stored, status) if stored else 0) + changed
+
+    def step(self, project_id: str, workflow_run_id: str, number: int) -> Step | None:
+        return self._get(Step, project_id, workflow_run_id, str(number))
+
+    def step_by_ref(self, project_id: str, workflow_run_id: str, step_ref: str) -> Step | None:
+        step_id = f"{workflow_run_id}:{step_ref}"
+        for step in self._records[Step].values():
+            if step.id == step_id and step.project_id == project_id:
+                found: Step = step
+                return found
+        return None
+
+    def payload(self, project_id: str, payload_id: str) -> Payload | None:
+        """For its text, which never changes; how many hold it may be different by now."""
+        return self._get(Payload, project_id, payload_id)
+
     def delivery(self, project_id: str, delivery_id: str) -> Delivery | None:
         return self._get(Delivery, project_id, delivery_id)
 
@@ -272,7 +322,7 @@ class Loaded:
 
 
 def _waiter_of(trigger: Trigger) -> Iterator[Touch]:
-    """Root, run and wait group of a trigger: who goes on when it is settled."""
+    """Root, run or step, and wait group of a trigger: who goes on when it is settled."""
     assert trigger.root_id is not None
     yield ("roots_by_id", trigger.project_id, trigger.root_id)
     if trigger.status == TriggerStatus.WAITING and trigger.wait_group_id is not None:

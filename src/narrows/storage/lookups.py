@@ -34,6 +34,7 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
+from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
 
 #: (lookup name, *key)
 Touch = tuple[str, ...]
@@ -66,6 +67,14 @@ LOOKUPS: dict[str, type[Any]] = {
     "run_answers_by_dispatch": RunAnswer,
     "deliveries_by_id": Delivery,
     "messages_by_id": Message,
+    "workflows_by_id": Workflow,
+    "workflows_by_slug": Workflow,
+    "workflow_versions_by_id": WorkflowVersion,
+    "workflow_runs_by_id": WorkflowRun,
+    "workflow_run_counters_by_workflow": WorkflowRunCounters,
+    "steps_by_number": Step,
+    "steps_by_ref": Step,
+    "payloads_by_id": Payload,
 }
 
 #: What everybody looks at and few change: who does says so by these names, so that several nodes can tell
@@ -75,10 +84,18 @@ TO_CHANGE: dict[str, str] = {
     "api_keys_to_change": "api_keys_by_id",
     "jobs_to_change": "jobs_by_id",
     "jobs_to_change_by_slug": "jobs_by_slug",
+    "workflows_to_change": "workflows_by_id",
+    "workflows_to_change_by_slug": "workflows_by_slug",
 }
 
 #: What is counted and not a record that could be written; with how many columns name it.
-TALLIES: dict[type[Any], int] = {Counters: 1, HeldTally: 2, RunCounters: 2, ReplayTally: 2}
+TALLIES: dict[type[Any], int] = {
+    Counters: 1,
+    HeldTally: 2,
+    RunCounters: 2,
+    ReplayTally: 2,
+    WorkflowRunCounters: 2,
+}
 
 
 class Mark(NamedTuple):
@@ -210,6 +227,56 @@ def _update_run(old: Run, new: Run) -> tuple[str, tuple[Any, ...]]:
     )
 
 
+def _update_workflow(old: Workflow, new: Workflow) -> tuple[str, tuple[Any, ...]]:
+    return "update_workflows", (
+        new.project_id,
+        new.id,
+        new.slug,
+        new.name,
+        new.description,
+        new.tags,
+        new.version,
+        new.updated_at,
+        new.deleted_at,
+    )
+
+
+def _update_workflow_run(old: WorkflowRun, new: WorkflowRun) -> tuple[str, tuple[Any, ...]]:
+    return "update_workflow_runs", (
+        new.project_id,
+        new.id,
+        new.version,
+        new.status,
+        new.steps,
+        new.hops,
+        new.error,
+        new.due_at,
+        new.finished_at,
+        new.last_fact_id,
+    )
+
+
+def _update_step(old: Step, new: Step) -> tuple[str, tuple[Any, ...]]:
+    return "update_steps", (
+        new.project_id,
+        new.workflow_run_id,
+        new.step,
+        new.version,
+        new.status,
+        new.attempt,
+        None if new.output_id else new.output,
+        new.output_id,
+        new.error,
+        new.votes,
+        new.run_id,
+        new.child_run_id,
+        new.wait_group_id,
+        new.started_at,
+        new.finished_at,
+        new.last_fact_id,
+    )
+
+
 def _update_message(old: Message, new: Message) -> tuple[str, tuple[Any, ...]]:
     return "update_messages", (new.project_id, new.id, new.cursor)
 
@@ -236,7 +303,18 @@ TABLES: dict[type[Any], Table] = {
     Project: Table(lambda record: (record.id,), "insert_projects", _update_project),
     ApiKey: Table(lambda record: (record.id,), "insert_api_keys", _update_api_key),
     Job: Table(_project_and_id, "insert_jobs", _update_job),
+    Workflow: Table(_project_and_id, "insert_workflows", _update_workflow),
+    WorkflowVersion: Table(
+        lambda record: (record.project_id, record.workflow_id, str(record.version)),
+        "insert_workflow_versions",
+    ),
     Root: Table(_project_and_id, "insert_roots", _update_root, "delete_roots"),
+    WorkflowRun: Table(_project_and_id, "insert_workflow_runs", _update_workflow_run, "delete_workflow_runs"),
+    Step: Table(
+        lambda record: (record.project_id, record.workflow_run_id, str(record.step)),
+        "insert_steps",
+        _update_step,
+    ),
     Payload: Table(_project_and_id, "insert_payloads"),
     Run: Table(_project_and_id, "insert_runs", _update_run, "delete_runs"),
     WaitGroup: Table(_project_and_id, "insert_wait_groups", None, "delete_wait_groups"),

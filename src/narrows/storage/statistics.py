@@ -9,6 +9,7 @@ from typing import Any
 from narrows.core.records import HeldEvent, Trigger
 from narrows.core.run_records import Run, RunCounters
 from narrows.core.states import HeldStatus, TriggerStatus
+from narrows.core.workflow_records import WorkflowRun, WorkflowRunCounters
 
 #: Columns of `Counters` after project and writer.
 _TRIGGER_COLUMN = {
@@ -22,17 +23,21 @@ _HELD = 5
 #: A run's column is named like its status.
 _RUN_COLUMNS = RunCounters._fields[3:]
 _RUN_COLUMN = {name: number for number, name in enumerate(_RUN_COLUMNS)}
+#: A workflow run's as well.
+_WORKFLOW_RUN_COLUMNS = WorkflowRunCounters._fields[3:]
+_WORKFLOW_RUN_COLUMN = {name: number for number, name in enumerate(_WORKFLOW_RUN_COLUMNS)}
 
 
 class Statistics:
-    """Deltas by project, by held key, and by job."""
+    """Deltas by project, by held key, by job, and by workflow."""
 
-    __slots__ = ("_held_by_key", "_projects", "_runs")
+    __slots__ = ("_held_by_key", "_projects", "_runs", "_workflow_runs")
 
     def __init__(self) -> None:
         self._projects: dict[str, list[int]] = {}
         self._held_by_key: dict[tuple[str, str], int] = defaultdict(int)
         self._runs: dict[tuple[str, str], list[int]] = {}
+        self._workflow_runs: dict[tuple[str, str], list[int]] = {}
 
     # ---- what has changed so far -------------------------------------------------------------
 
@@ -49,6 +54,10 @@ class Statistics:
         deltas = self._runs.get((project_id, job_id))
         return 0 if deltas is None else deltas[_RUN_COLUMN[status]]
 
+    def workflow_runs(self, project_id: str, workflow_id: str, status: str) -> int:
+        deltas = self._workflow_runs.get((project_id, workflow_id))
+        return 0 if deltas is None else deltas[_WORKFLOW_RUN_COLUMN[status]]
+
     # ---- a change ----------------------------------------------------------------------------
 
     def count(self, old: Any, new: Any) -> None:
@@ -63,6 +72,9 @@ class Statistics:
         elif kind is Run:
             self._count_run(old, -1)
             self._count_run(new, 1)
+        elif kind is WorkflowRun:
+            self._count_workflow_run(old, -1)
+            self._count_workflow_run(new, 1)
 
     def _count_trigger(self, trigger: Trigger | None, sign: int) -> None:
         if trigger is not None:
@@ -81,6 +93,12 @@ class Statistics:
             deltas = self._runs.setdefault((run.project_id, run.job_id), [0] * len(_RUN_COLUMNS))
             deltas[_RUN_COLUMN[run.status]] += sign
 
+    def _count_workflow_run(self, run: WorkflowRun | None, sign: int) -> None:
+        if run is not None:
+            key = (run.project_id, run.workflow_id)
+            deltas = self._workflow_runs.setdefault(key, [0] * len(_WORKFLOW_RUN_COLUMNS))
+            deltas[_WORKFLOW_RUN_COLUMN[run.status]] += sign
+
     def _project(self, project_id: str) -> list[int]:
         deltas = self._projects.get(project_id)
         if deltas is None:
@@ -96,3 +114,7 @@ class Statistics:
     def run_rows(self, writer: str) -> list[tuple[Any, ...]]:
         """Of `add_run_counters`."""
         return [(*key[:2], writer, *deltas) for key, deltas in self._runs.items() if any(deltas)]
+
+    def workflow_run_rows(self, writer: str) -> list[tuple[Any, ...]]:
+        """Of `add_workflow_run_counters`."""
+        return [(*key, writer, *deltas) for key, deltas in self._workflow_runs.items() if any(deltas)]

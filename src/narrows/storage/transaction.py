@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 from narrows.core import triggers as rules
 from narrows.core.ids import MAX_SEQUENCE, make_id
 from narrows.core.records import Fact, HeldEvent, Payload, Trigger
-from narrows.core.run_records import Job, Run
+from narrows.core.run_records import Job, Message, Run
 from narrows.core.states import FactKind
+from narrows.core.workflow_records import Step, WorkflowRun
 from narrows.errors import InvariantViolated
 from narrows.storage import following
 from narrows.storage.backend import Write
@@ -212,6 +213,7 @@ class Transaction(Loaded):
         for statement, counts in (
             ("add_counters", self._statistics.rows(self._writer)),
             ("add_run_counters", self._statistics.run_rows(self._writer)),
+            ("add_workflow_run_counters", self._statistics.workflow_run_rows(self._writer)),
         ):
             if counts:
                 found[statement] = Write(statement, counts, False)
@@ -262,4 +264,9 @@ def _row_of(record: Any) -> tuple[Any, ...]:
             result=None if record.result_id else record.result,
             state=None if record.state_id else record.state,
         )
+    elif isinstance(record, WorkflowRun | Message):
+        if record.payload_id:
+            record = record._replace(payload=None)
+    elif isinstance(record, Step) and record.output_id:
+        record = record._replace(output=None)
     return tuple(record)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 from narrows.clock import Clock
 from narrows.core.records import ApiKey, HeldEvent, Trigger
 from narrows.core.run_records import Delivery, Job, Message, Run
+from narrows.core.workflow_records import WorkflowRun
 from narrows.errors import (
     InternalError,
     InvariantViolated,
@@ -348,6 +349,7 @@ def _committed(tx: Transaction, operations: int, commit_secs: float) -> Committe
         runs=tx.changed(Run),
         deliveries=tx.changed(Delivery),
         messages=tx.changed(Message),
+        workflow_runs=tx.changed(WorkflowRun),
     )
 
 

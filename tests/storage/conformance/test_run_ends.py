@@ -168,7 +168,7 @@ async def test_a_replay_is_a_new_run_that_knows_how_the_last_wait_ended(backend:
         ended = await runs.get(run)
         assert (replayed.payload_id, replayed.state_id) == (ended.payload_id, ended.state_id)
         assert replayed.wait_group_id == ended.wait_group_id
-        ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, replayed.payload_id))
+        ((_, _, text, _),) = await bench.rows("payloads_by_id", (PROJECT, replayed.payload_id))
         assert text == LONG
         (again,) = await runs.claim()
         await bench.perform(SaveCheckpoint(**runs.of_dispatch(again), state="2"))

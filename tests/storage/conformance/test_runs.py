@@ -42,7 +42,7 @@ async def test_a_run_goes_through_its_life(backend: Backend) -> None:
         assert await bench.perform(done) == "completed"
         ended = await runs.get(run)
         assert (ended.status, ended.result, ended.finished_at is not None) == ("completed", LONG, True)
-        ((_, _, text),) = await bench.rows("payloads_by_id", (PROJECT, ended.result_id or ""))
+        ((_, _, text, _),) = await bench.rows("payloads_by_id", (PROJECT, ended.result_id or ""))
         assert text == LONG
     assert backend.faults() == []
 

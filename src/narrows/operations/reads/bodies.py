@@ -147,7 +147,7 @@ def _absent(record: Any, texts: _Texts) -> dict[str, _Key]:
 
 async def _bodies(reader: Reader, keys: Iterable[_Key]) -> dict[_Key, str]:
     rows = await reader.load("payloads_by_id", sorted(keys))
-    return {(project_id, payload_id): text for project_id, payload_id, text in rows}
+    return {(project_id, payload_id): text for project_id, payload_id, text, _ in rows}
 
 
 async def _sizes(reader: Reader, keys: set[_Key]) -> dict[_Key, int]:

@@ -3,7 +3,7 @@
 -- name: held_by_key
 -- What is held for each key, first come first.
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
-  h.held_until, h.trigger_id, h.sent_by
+  h.held_until, h.trigger_id, h.sent_by, h.hops
 from @input(project_id text, event_key text) as i
 cross join held_events as h
 where h.project_id = i.project_id and h.event_key = i.event_key and h.status = 'held'
@@ -19,25 +19,25 @@ from @input(project_id text, event_key text) as i
 
 -- name: held_by_event_id
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
-  h.held_until, h.trigger_id, h.sent_by
+  h.held_until, h.trigger_id, h.sent_by, h.hops
 from @input(project_id text, event_key text, event_id text) as i
 cross join held_events as h
 where h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
 
 -- name: held_by_id
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
-  h.held_until, h.trigger_id, h.sent_by
+  h.held_until, h.trigger_id, h.sent_by, h.hops
 from @input(project_id text, id text) as i
 cross join held_events as h
 where h.project_id = i.project_id and h.id = i.id
 
 -- name: insert_held_events
 insert into held_events (project_id, id, event_key, event_id, status, payload, payload_id, held_at,
-  held_until, trigger_id, sent_by)
+  held_until, trigger_id, sent_by, hops)
 select project_id, id, event_key, event_id, status, payload, payload_id, held_at, held_until,
-  trigger_id, sent_by
+  trigger_id, sent_by, hops
 from @input(project_id text, id text, event_key text, event_id text, status text, payload text,
-  payload_id text, held_at integer, held_until integer, trigger_id text, sent_by text)
+  payload_id text, held_at integer, held_until integer, trigger_id text, sent_by text, hops integer)
 
 -- name: deliver_held_events
 update held_events set status = i.status, trigger_id = i.trigger_id, payload = null, payload_id = null

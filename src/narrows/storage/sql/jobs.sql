@@ -45,16 +45,16 @@ where jobs.project_id = i.project_id and jobs.id = i.id
   and jobs.deleted_at is null
 
 -- name: messages_by_id
-select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at
+select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at, m.body, m.payload, m.payload_id
 from @input(project_id text, id text) as i
 cross join messages as m
 where m.project_id = i.project_id and m.id = i.id
 
 -- name: insert_messages
-insert into messages (project_id, id, kind, subject_id, cursor, hops, created_at)
-select project_id, id, kind, subject_id, cursor, hops, created_at
+insert into messages (project_id, id, kind, subject_id, cursor, hops, created_at, body, payload, payload_id)
+select project_id, id, kind, subject_id, cursor, hops, created_at, body, payload, payload_id
 from @input(project_id text, id text, kind text, subject_id text, cursor text, hops integer,
-  created_at integer)
+  created_at integer, body text, payload text, payload_id text)
 
 -- name: update_messages
 update messages

@@ -155,7 +155,7 @@ limit 1 offset :looked_at
 
 -- name: list_held_page
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
-  h.held_until, h.trigger_id, h.sent_by
+  h.held_until, h.trigger_id, h.sent_by, h.hops
 from held_events as h
 where h.project_id = :project_id and h.id < :before and h.id >= :floor
   and h.status = 'held' and h.held_until > :now
@@ -164,7 +164,7 @@ limit :most
 
 -- name: list_held_key_page
 select h.project_id, h.id, h.event_key, h.event_id, h.status, h.payload, h.payload_id, h.held_at,
-  h.held_until, h.trigger_id, h.sent_by
+  h.held_until, h.trigger_id, h.sent_by, h.hops
 from held_events as h
 where h.project_id = :project_id and h.event_key = :event_key and h.id < :before
   and h.status = 'held' and h.held_until > :now

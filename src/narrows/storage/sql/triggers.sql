@@ -97,7 +97,7 @@ select project_id, id, body, holders
 from @input(project_id text, id text, body text, holders integer)
 
 -- name: release_payloads
--- One row per payload: how many triggers or held events named it and are gone.
+-- One row per payload: how many rows named it and are gone.
 update payloads set holders = payloads.holders - i.released
 from @input(project_id text, id text, released integer) as i
 where payloads.project_id = i.project_id and payloads.id = i.id
@@ -108,7 +108,7 @@ where (project_id, id) in (select i.project_id, i.id from @input(project_id text
   and holders <= 0
 
 -- name: payloads_by_id
-select p.project_id, p.id, p.body
+select p.project_id, p.id, p.body, p.holders
 from @input(project_id text, id text) as i
 cross join payloads as p
 where p.project_id = i.project_id and p.id = i.id
