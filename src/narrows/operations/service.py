@@ -13,10 +13,13 @@ from typing import Any, Protocol
 from narrows.clock import Clock
 from narrows.core.ids import make_id
 from narrows.core.records import UnmatchedEvent
+from narrows.core.workflow_definitions import Definition, Parsed
+from narrows.core.workflow_records import WorkflowVersion
 from narrows.errors import Refusal, Unavailable
 from narrows.operations.answers import Schemas, payloads_equal
 from narrows.operations.base import Question, Undelivered
 from narrows.operations.claiming import Claims
+from narrows.operations.definitions import Definitions
 from narrows.operations.events import SendBatch
 from narrows.operations.idempotency import Idempotent
 from narrows.operations.many_commits import ManyCommits
@@ -73,6 +76,7 @@ class Service:
         self.clock = clock
         self.unmatched: Any = NoSink() if unmatched is None else unmatched
         self._schemas = Schemas()
+        self.definitions = Definitions()
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
 
@@ -187,6 +191,17 @@ class Service:
                     arrived_at=now,
                 )
             )
+
+    # ---- definitions of workflows -----------------------------------------------------------
+
+    async def check_definition(self, text: str) -> Parsed:
+        """A definition that somebody sends, with every fault. Raises Unavailable where the libraries for
+        expressions are not installed."""
+        return await asyncio.to_thread(self.definitions.check, text)
+
+    async def definition(self, version: WorkflowVersion) -> Definition:
+        """The definition of a version that is committed."""
+        return await asyncio.to_thread(self.definitions.parsed, version)
 
     # ---- many commits ----------------------------------------------------------------------
 
