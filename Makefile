@@ -56,7 +56,7 @@ docs: $(VENV)/dev.stamp ## Write docs/reference anew from the code
 	$(BIN)/python -m docs.reference.generate
 
 lock: ## Resolve requirements/*.txt anew (needs uv)
-	uv pip compile --quiet pyproject.toml --extra postgres --group build --python-version 3.11 --generate-hashes \
+	uv pip compile --quiet pyproject.toml --extra postgres --extra workflows --group build --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade -o requirements/run.txt
 	uv pip compile --quiet pyproject.toml --extra postgres --extra workflows --group dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-annotate --no-header --upgrade \

@@ -73,7 +73,7 @@ def payload(text: str | None) -> Any:
     if text is None:
         return msgspec.UNSET
     if text == "-":
-        source, raw = "stdin", _stdin()
+        source, raw = "stdin", stdin()
     elif text.startswith("@"):
         source, raw = text[1:], read_file(text[1:])
     else:
@@ -87,7 +87,7 @@ def payload(text: str | None) -> Any:
 
 
 @cache
-def _stdin() -> bytes:
+def stdin() -> bytes:
     """Read once, also where a command is run again."""
     return sys.stdin.buffer.read()
 
