@@ -41,6 +41,18 @@ from narrows.operations.reads.triggers import (
     Timeline,
     WaitingUnderPrefix,
 )
+from narrows.operations.reads.workflow_runs import (
+    DueWorkflowRun,
+    DueWorkflowRuns,
+    GetWorkflowRun,
+    ListWorkflowRuns,
+    ShownSteps,
+    ShownWorkflowRun,
+    ShowWorkflowRuns,
+    WorkflowRunSteps,
+    WorkflowRunTimeline,
+)
+from narrows.operations.reads.workflows import GetWorkflow, GetWorkflowVersion, ListWorkflows
 
 __all__ = [
     "Checkpoint",
@@ -50,6 +62,8 @@ __all__ = [
     "DueHeldEvents",
     "DueRuns",
     "DueTriggers",
+    "DueWorkflowRun",
+    "DueWorkflowRuns",
     "Executing",
     "ExecutingRuns",
     "Explain",
@@ -61,6 +75,9 @@ __all__ = [
     "GetStats",
     "GetTrigger",
     "GetTriggerById",
+    "GetWorkflow",
+    "GetWorkflowRun",
+    "GetWorkflowVersion",
     "JobsById",
     "JobsWithQueuedRuns",
     "ListApiKeys",
@@ -70,6 +87,8 @@ __all__ = [
     "ListRuns",
     "ListTriggers",
     "ListUnmatched",
+    "ListWorkflowRuns",
+    "ListWorkflows",
     "LiveRunsOfJob",
     "LoadBodies",
     "LoadSchema",
@@ -88,8 +107,13 @@ __all__ = [
     "RunsWithBodies",
     "SchemaVersion",
     "SettledTriggers",
+    "ShowWorkflowRuns",
+    "ShownSteps",
+    "ShownWorkflowRun",
     "Timeline",
     "WaitGroupsOf",
     "WaitingFor",
     "WaitingUnderPrefix",
+    "WorkflowRunSteps",
+    "WorkflowRunTimeline",
 ]

@@ -1,5 +1,5 @@
 """Payloads that live in rows of their own: how large they are, and their texts put back into the
-triggers, runs and held events that name them."""
+triggers, runs, workflow runs, steps and held events that name them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from narrows.core.records import HeldEvent, Trigger
 from narrows.core.run_records import Run
+from narrows.core.workflow_records import Step, WorkflowRun
 from narrows.errors import NotFound
 from narrows.operations.reads.paging import MAX_PAGE_BYTES
 from narrows.storage.backend import Reader
@@ -17,12 +18,14 @@ from narrows.storage.backend import Reader
 _Key = tuple[str, str]
 #: Fields of a record: those with a payload's text, each beside the one that names its row.
 _Texts = tuple[tuple[str, str], ...]
-_R = TypeVar("_R", Trigger, Run)
+_R = TypeVar("_R", Trigger, Run, WorkflowRun, Step)
 
 _OF_TRIGGER: Final = (("request_payload", "request_payload_id"), ("response_payload", "response_payload_id"))
 #: What a run was given and what it gave; what it keeps for itself is for its handler alone.
 _OF_RUN: Final = (("payload", "payload_id"), ("result", "result_id"))
 _OF_RUN_AND_STATE: Final = (*_OF_RUN, ("state", "state_id"))
+_OF_WORKFLOW_RUN: Final = (("payload", "payload_id"),)
+_OF_STEP: Final = (("output", "output_id"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,14 @@ async def with_run_bodies(reader: Reader, runs: Sequence[Run], *, state: bool = 
     return await _with_texts(reader, runs, _OF_RUN_AND_STATE if state else _OF_RUN)
 
 
+async def with_payload(reader: Reader, runs: Sequence[WorkflowRun]) -> tuple[WorkflowRun, ...]:
+    return await _with_texts(reader, runs, _OF_WORKFLOW_RUN)
+
+
+async def with_outputs(reader: Reader, steps: Sequence[Step]) -> tuple[Step, ...]:
+    return await _with_texts(reader, steps, _OF_STEP)
+
+
 async def with_payloads(reader: Reader, events: Sequence[HeldEvent]) -> tuple[HeldEvent, ...]:
     keys = {(event.project_id, event.payload_id) for event in events if event.payload_id}
     if not keys:
@@ -92,13 +103,28 @@ async def fitting_runs(reader: Reader, runs: Sequence[Run]) -> int:
     )
 
 
+async def fitting_workflow_runs(reader: Reader, runs: Sequence[WorkflowRun]) -> int:
+    """The same for workflow runs."""
+    return await _fitting_texts(reader, [(run.project_id, run.payload, run.payload_id) for run in runs])
+
+
+async def fitting_outputs(reader: Reader, steps: Sequence[Step]) -> int:
+    """The same for the outputs of steps."""
+    return await _fitting_texts(reader, [(step.project_id, step.output, step.output_id) for step in steps])
+
+
+async def _fitting_texts(reader: Reader, texts: Sequence[tuple[str, str | None, str | None]]) -> int:
+    """The same for (project id, text at hand, payload id)."""
+    sizes = await _sizes(reader, {(project_id, named) for project_id, _, named in texts if named})
+    return _fitting(
+        len(text or "") + sizes.get((project_id, named or ""), 0) for project_id, text, named in texts
+    )
+
+
 async def fitting_events(reader: Reader, events: Sequence[HeldEvent]) -> int:
     """The same for held events."""
-    keys = {(event.project_id, event.payload_id) for event in events if event.payload_id}
-    sizes = await _sizes(reader, keys)
-    return _fitting(
-        len(event.payload or "") + sizes.get((event.project_id, event.payload_id or ""), 0)
-        for event in events
+    return await _fitting_texts(
+        reader, [(event.project_id, event.payload, event.payload_id) for event in events]
     )
 
 

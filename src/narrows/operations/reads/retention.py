@@ -60,13 +60,19 @@ class CountSettled:
         return int(rows[0][0])
 
 
-_OLD: Final = {"triggers": "old_triggers", "runs": "old_runs", "deliveries": "old_deliveries"}
+_OLD: Final = {
+    "triggers": "old_triggers",
+    "runs": "old_runs",
+    "workflow_runs": "old_workflow_runs",
+    "deliveries": "old_deliveries",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """Looks at the next `limit` old rows of all projects, `triggers`, `runs` or `deliveries`, after a place.
-    Answers which of them may go, and the place that it came to, None once there is nothing beyond."""
+    """Looks at the next `limit` old rows of all projects, `triggers`, `runs`, `workflow_runs` or `deliveries`,
+    after a place. Answers which of them may go, and the place that it came to, None once there is nothing
+    beyond. What goes with a row counts like rows: of workflow runs their steps."""
 
     table: str
     before: int
@@ -89,10 +95,13 @@ class Prunable:
                 before=self.before,
                 most=left,
             )
-            going += [(project_id, row_id) for row_id, may_go in rows if may_go]
-            left -= len(rows)
-            if left == 0:
-                return going, (project_id, rows[-1][0])
+            for row_id, may_go, *with_it in rows:
+                left -= 1
+                if may_go:
+                    going.append((project_id, row_id))
+                    left -= sum(with_it)
+                if left <= 0:
+                    return going, (project_id, row_id)
         return going, (projects[-1][0], before_id) if len(projects) > self.limit else None
 
 
@@ -105,6 +114,18 @@ class WaitGroupsOf:
     async def run(self, reader: Reader) -> tuple[tuple[str, str], ...]:
         rows = await reader.load("wait_groups_of_triggers", list(self.triggers))
         return tuple((project_id, group_id) for project_id, group_id in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsOf:
+    """The payload rows (project id, workflow run id, payload id) in which outputs of steps stand, of ended
+    workflow runs (project id, id)."""
+
+    workflow_runs: tuple[tuple[str, str], ...]
+
+    async def run(self, reader: Reader) -> tuple[tuple[str, str, str], ...]:
+        rows = await reader.load("outputs_of_workflow_runs", list(self.workflow_runs))
+        return tuple((project_id, run_id, output_id) for project_id, run_id, output_id in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from narrows.core.records import Fact
 from narrows.core.run_records import Run
+from narrows.core.workflow_records import WorkflowRun
 from narrows.errors import NotFound
 from narrows.operations.reads.bodies import fitting_runs, with_run_bodies
 from narrows.operations.reads.jobs import find_job
@@ -95,28 +96,35 @@ class RunTimeline:
     cursor: str | None = None
 
     async def run(self, reader: Reader) -> Page[Fact]:
-        limit = clamped(self.limit)
-        before = bound_of(self.cursor)
+        bound_of(self.cursor)  # a wrong one is told before a run that is not there
         run = await find_run(reader, self.project_id, self.run_id)
-        newest, steps = run.last_fact_id, limit + 1
-        if before != LAST_ID:
-            rows = await reader.load("facts_by_id", [(self.project_id, before)])
-            if rows and Fact(*rows[0]).subject_id == self.run_id:
-                newest = Fact(*rows[0]).previous_id
-            else:  # a time: the chain is walked from its end
-                steps = LOOKS[-1]
-        if newest is None:
-            return Page((), False, None)
-        rows = await reader.rows(
-            "timeline_of_run",
-            project_id=self.project_id,
-            fact_id=newest,
-            before=before,
-            steps=steps,
-            most=limit + 1,
-        )
-        facts = [Fact(*row) for row in rows]
-        return page_of(facts, [fact.id for fact in facts], limit, None)
+        return await timeline(reader, run, self.limit, self.cursor)
+
+
+async def timeline(reader: Reader, subject: Run | WorkflowRun, limit: int, cursor: str | None) -> Page[Fact]:
+    """The facts of a run, or of a workflow run and its steps, from the newest on."""
+    limit = clamped(limit)
+    before = bound_of(cursor)
+    newest, links = subject.last_fact_id, limit + 1
+    if before != LAST_ID:
+        rows = await reader.load("facts_by_id", [(subject.project_id, before)])
+        # The steps of a workflow run are named after it.
+        if rows and Fact(*rows[0]).subject_id.partition(":")[0] == subject.id:
+            newest = Fact(*rows[0]).previous_id
+        else:  # a time: the chain is walked from its end
+            links = LOOKS[-1]
+    if newest is None:
+        return Page((), False, None)
+    rows = await reader.rows(
+        "timeline_of_run",
+        project_id=subject.project_id,
+        fact_id=newest,
+        before=before,
+        steps=links,
+        most=limit + 1,
+    )
+    facts = [Fact(*row) for row in rows]
+    return page_of(facts, [fact.id for fact in facts], limit, None)
 
 
 async def find_run(reader: Reader, project_id: str, run_id: str) -> Run:
