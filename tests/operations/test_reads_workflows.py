@@ -199,6 +199,16 @@ def test_a_filter_looks_at_a_bounded_number_of_rows(
     assert list(pages(reads, 50, status="paused", **filters)) == []
 
 
+def test_a_run_that_went_on_while_it_was_looked_up_is_left_out() -> None:
+    failed = make_run("r", status=WorkflowRunStatus.FAILED, tags='{"team":"red:team"}')
+    asked: list[tuple[dict[str, Any], bool]] = [
+        ({}, True), ({"status": "failed"}, True), ({"status": "running"}, False), ({"tag": "team"}, True),
+        ({"tag": "red"}, False),
+    ]  # fmt: skip
+    for filters, fits in asked:
+        assert ListWorkflowRuns(project_id="p", **filters)._holds(failed) == fits
+
+
 @pytest.mark.parametrize(
     ("statement", "index"),
     [
@@ -294,12 +304,17 @@ def test_a_step_that_waits_tells_its_keys_in_their_order(
 ) -> None:
     triggers = [reads.trigger(key) for key in "abc"]
     ids = [triggers[place].id for place in (2, 0, 1)]
-    put(reads, [make_group("open", "", *ids, "purged"), make_group("over", "", ids[0])])
+    groups = [
+        make_group("open", "", *ids, "purged"),
+        make_group("over", "", ids[1]),
+        make_group("one", "", ids[0]),
+    ]
+    put(reads, groups)
     reads.insert("workflow_runs", [make_run("r")])
     reads.insert("steps", [
         make_step("r", 0, "waits", status=StepStatus.WAITING, wait_group_id="open"),
         make_step("r", 1, "done", status=StepStatus.COMPLETED, wait_group_id="over"),
-        make_step("r", 2, "also", status=StepStatus.WAITING, wait_group_id="over"),
+        make_step("r", 2, "also", status=StepStatus.WAITING, wait_group_id="one"),
     ])  # fmt: skip
     assert reads.read(WorkflowRunSteps("p", "r")).event_keys == {0: ("c", "a", "b"), 2: ("c",)}
     monkeypatch.setattr(workflow_runs, "MAX_KEYS_OF_STEP", 2)
@@ -324,6 +339,7 @@ def test_the_timeline_is_one_chain_through_the_run_and_its_steps(reads: Reads) -
         page = reads.read(WorkflowRunTimeline(project_id="p", workflow_run_id="r", limit=10, cursor=cursor))
         found += page.items
         cursor = page.next_cursor
+        assert reads.reader.asked[-1][1]["steps"] == 11  # it goes on where the page before ended
         if cursor is None:
             break
     assert found == facts[::-1]

@@ -186,11 +186,11 @@ async def _event_keys(reader: Reader, steps: Sequence[Step]) -> dict[int, tuple[
         if step.status == StepStatus.WAITING and step.wait_group_id is not None
     }
     rows = await reader.load("wait_groups_by_id", sorted(waiting)) if waiting else []
+    groups = {waiting[group.project_id, group.id]: group for group in (WaitGroup(*row) for row in rows)}
     by_step, keys = dict[int, list[str]](), list[tuple[str, str]]()
-    for group in (WaitGroup(*row) for row in rows):
-        trigger_ids = json.loads(group.trigger_ids)[:MAX_KEYS_OF_STEP][: MAX_KEYS - len(keys)]
-        by_step[waiting[group.project_id, group.id]] = trigger_ids
-        keys += [(group.project_id, each) for each in trigger_ids]
+    for step, group in sorted(groups.items()):
+        by_step[step] = json.loads(group.trigger_ids)[:MAX_KEYS_OF_STEP][: MAX_KEYS - len(keys)]
+        keys += [(group.project_id, each) for each in by_step[step]]
     found = await reader.load("triggers_by_id", list(keys)) if keys else []
     event_keys = {trigger.id: trigger.event_key for trigger in (Trigger(*row) for row in found)}
     return {
