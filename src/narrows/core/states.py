@@ -185,6 +185,7 @@ class FactKind(StrEnum):
     WORKFLOW_CREATED = "workflow.created"
     WORKFLOW_UPDATED = "workflow.updated"
     WORKFLOW_DELETED = "workflow.deleted"
+    WORKFLOW_RUNS_PURGED = "workflow_runs.purged"
     WORKFLOW_RUN_CREATED = "workflow_run.created"
     WORKFLOW_RUN_PAUSED = "workflow_run.paused"
     WORKFLOW_RUN_RESUMED = "workflow_run.resumed"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from narrows.engine.loop import Role
 from narrows.operations.reads.retention import START
-from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers, PruneWorkflowRuns
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -29,11 +29,17 @@ SHORTEST_PAUSE_US: Final = 20_000
 
 
 class Duty(NamedTuple):
-    """Delete what is older than `age_us` from one table; no table means settled triggers, `runs` those that
-    have ended, each with all that belongs to them."""
+    """Delete what is older than `age_us` from one table; no table means settled triggers, `runs` and
+    `workflow_runs` those that have ended, each with all that belongs to them."""
 
     age_us: int
     table: str | None = None
+
+
+_ENDED: Final[dict[str, type[PruneRuns | PruneWorkflowRuns]]] = {
+    "runs": PruneRuns,
+    "workflow_runs": PruneWorkflowRuns,
+}
 
 
 def duties(retention_days: int) -> tuple[Duty, ...]:
@@ -41,6 +47,7 @@ def duties(retention_days: int) -> tuple[Duty, ...]:
     return (
         Duty(retention_us),
         Duty(retention_us, "runs"),
+        Duty(retention_us, "workflow_runs"),
         Duty(retention_us, "deliveries"),
         Duty(retention_us, "facts"),
         Duty(retention_us, "unmatched_events"),
@@ -81,6 +88,7 @@ class PruneRole(Role):
         service, after, before = self._service, self._after, self._clock.now() - duty.age_us
         if duty.table is None:
             return await service.prune(PruneTriggers(before, ROWS_AN_OPERATION, service.entropy(), after))
-        if duty.table == "runs":
-            return await service.prune(PruneRuns(before, ROWS_AN_OPERATION, service.entropy(), after))
+        if duty.table in _ENDED:
+            going = _ENDED[duty.table](before, ROWS_AN_OPERATION, service.entropy(), after)
+            return await service.prune(going)
         return await service.prune(PruneRows(duty.table, before, ROWS_AN_OPERATION, after))

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple
 from narrows.core.records import Trigger
 from narrows.core.run_records import Run
 from narrows.core.states import DeliveryStatus, FactKind
+from narrows.core.workflow_records import WorkflowRun
 from narrows.operations.base import ENGINE, Actor, check_credential
 from narrows.operations.opening import tag_items
 from narrows.operations.waits import run_touches
@@ -120,7 +121,8 @@ class DeleteTriggers:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteRuns:
     """Delete those of `ids` (project_id, run_id) that ended before `finished_before` (microseconds), with
-    their answers, roots and payloads; answers how many. Their triggers go by themselves."""
+    their answers, roots and payloads; answers how many. Their triggers go by themselves. What a workflow
+    run started stays as long as that lives."""
 
     background: ClassVar[bool] = True
 
@@ -139,10 +141,53 @@ class DeleteRuns:
         deleted: Counter[str] = Counter()
         for key in self.ids:
             run = tx.run(*key)
-            if run is not None and run.finished_at is not None and run.finished_at < self.finished_before:
+            if run is not None and self._may_go(tx, run):
                 _delete_run(tx, run)
                 deleted[run.project_id] += 1
         return _record(tx, FactKind.RUNS_PURGED, deleted, ENGINE, self.entropy)
+
+    def _may_go(self, tx: Transaction, run: Run) -> bool:
+        if run.finished_at is None or run.finished_at >= self.finished_before:
+            return False
+        root = tx.root(run.project_id, run.root_id)
+        return root is None or root.ended_at is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteWorkflowRuns:
+    """The same for workflow runs, with their steps, roots and payloads. What their steps started or waited for,
+    sub-workflows too, goes by itself, and so does a run that was started anew from one of them.
+
+    `outputs` are the payloads of their steps, as `OutputsOf` reads them.
+    """
+
+    background: ClassVar[bool] = True
+
+    ids: tuple[tuple[str, str], ...]
+    finished_before: int
+    entropy: int
+    outputs: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        return 0
+
+    def touches(self) -> list[Touch]:
+        return [(lookup, *key) for key in self.ids for lookup in ("workflow_runs_by_id", "roots_by_id")]
+
+    def apply(self, tx: Transaction) -> int:
+        deleted: Counter[str] = Counter()
+        gone: set[tuple[str, str]] = set()
+        for key in self.ids:
+            run = tx.workflow_run(*key)
+            if run is not None and run.finished_at is not None and run.finished_at < self.finished_before:
+                _delete_workflow_run(tx, run)
+                deleted[run.project_id] += 1
+                gone.add(key)
+        for project_id, run_id, payload_id in self.outputs:
+            if (project_id, run_id) in gone:
+                tx.release_payload(project_id, payload_id)
+        return _record(tx, FactKind.WORKFLOW_RUNS_PURGED, deleted, ENGINE, self.entropy)
 
 
 def _record(tx: Transaction, kind: FactKind, deleted: Counter[str], actor: Actor, entropy: int) -> int:
@@ -159,6 +204,15 @@ def _delete_run(tx: Transaction, run: Run) -> None:
     for payload_id in (run.payload_id, run.result_id, run.state_id):
         tx.release_payload(run.project_id, payload_id)
     tx.delete_rows("delete_run_answers_of_runs", [(run.project_id, run.id)])
+    root = tx.root(run.project_id, run.id)
+    if root is not None:
+        tx.delete(root)
+
+
+def _delete_workflow_run(tx: Transaction, run: WorkflowRun) -> None:
+    tx.delete(run)
+    tx.release_payload(run.project_id, run.payload_id)
+    tx.delete_rows("delete_steps_of_workflow_runs", [(run.project_id, run.id)])
     root = tx.root(run.project_id, run.id)
     if root is not None:
         tx.delete(root)

@@ -27,6 +27,16 @@ class PruneRuns(NamedTuple):
     after: RowPlace = START
 
 
+class PruneWorkflowRuns(NamedTuple):
+    """The same for workflow runs that have ended, with their steps, roots and payloads; these steps are counted
+    among the rows that are looked at."""
+
+    before: int
+    limit: int
+    entropy: int
+    after: RowPlace = START
+
+
 class PruneRows(NamedTuple):
     """Old rows of a table that go by their age alone (`operations.purge.PRUNABLE`)."""
 

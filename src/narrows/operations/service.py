@@ -24,7 +24,14 @@ from narrows.operations.events import SendBatch
 from narrows.operations.idempotency import Idempotent
 from narrows.operations.many_commits import ManyCommits
 from narrows.operations.prefix import PrefixOutcome, SendPrefix
-from narrows.operations.purge import DeleteRows, DeleteRuns, DeleteTriggers, Purge, PurgeOutcome
+from narrows.operations.purge import (
+    DeleteRows,
+    DeleteRuns,
+    DeleteTriggers,
+    DeleteWorkflowRuns,
+    Purge,
+    PurgeOutcome,
+)
 from narrows.operations.reads import (
     GetTriggerById,
     ListApiKeys,
@@ -34,8 +41,14 @@ from narrows.operations.reads import (
     WaitGroupsOf,
 )
 from narrows.operations.reads.internal import LoadHeldPayload
-from narrows.operations.reads.retention import START, RowPlace
-from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.reads.retention import START, OutputsOf, RowPlace
+from narrows.operations.retention import (
+    Pruned,
+    PruneRows,
+    PruneRuns,
+    PruneTriggers,
+    PruneWorkflowRuns,
+)
 from narrows.storage.members import ALONE
 from narrows.storage.writer import Undecided
 
@@ -116,7 +129,7 @@ class Service:
             if cursor is None:
                 return False
 
-    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> Pruned:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneWorkflowRuns | PruneRows) -> Pruned:
         """One small commit of retention, or a look that finds nothing to delete."""
         if isinstance(what, PruneTriggers):
             keys, last = await self.read(Prunable("triggers", what.before, what.limit, what.after))
@@ -125,6 +138,9 @@ class Service:
             keys, last = await self.read(Prunable("runs", what.before, what.limit, what.after))
             going = DeleteRuns(ids=tuple(keys), finished_before=what.before, entropy=what.entropy)
             return Pruned(await self.decide(going) if keys else 0, last)
+        if isinstance(what, PruneWorkflowRuns):
+            keys, last = await self.read(Prunable("workflow_runs", what.before, what.limit, what.after))
+            return Pruned(await self._delete_workflow_runs(what, tuple(keys)), last)
         if what.table == "deliveries":
             keys, last = await self.read(Prunable(what.table, what.before, what.limit, what.after))
         else:
@@ -142,6 +158,18 @@ class Service:
             settled_before=prune.before,
             entropy=prune.entropy,
             wait_groups=await self.read(WaitGroupsOf(keys)),
+        )
+        deleted: int = await self.decide(operation)
+        return deleted
+
+    async def _delete_workflow_runs(self, prune: PruneWorkflowRuns, keys: tuple[RowPlace, ...]) -> int:
+        if not keys:
+            return 0
+        operation = DeleteWorkflowRuns(
+            ids=keys,
+            finished_before=prune.before,
+            entropy=prune.entropy,
+            outputs=await self.read(OutputsOf(keys)),
         )
         deleted: int = await self.decide(operation)
         return deleted

@@ -38,6 +38,20 @@ CHECKS = {
     "verify_run_answers": "a dispatch goes on that was answered, or an answer is of no run",
     "verify_deliveries": "a delivery is not due although it must be, or its trigger is gone",
     "verify_notified": "a trigger shows a delivery as pending that is not there",
+    "verify_workflow_run_counters": "the counts of a workflow's runs differ from its runs",
+    "verify_workflows": "a workflow run's version, a version's workflow or a workflow's project does not exist",
+    "verify_workflow_run_roots": "a workflow run's root is not there, or has not ended together with it",
+    "verify_workflow_run_states": "a workflow run has nothing to wait for, or lives on although it has ended",
+    "verify_steps": "a step is not as its workflow run says",
+    "verify_step_rows": "a workflow run has other steps than it says",
+    "verify_running_steps": "a step waits for what does not go on",
+    "verify_waiting_steps": "a step waits for what can no longer come",
+    "verify_waits_of_steps": "a trigger waits for a step that does not wait for it",
+    "verify_runs_of_steps": "a run goes on whose step does not wait for it",
+    "verify_sub_workflows": "a sub-workflow goes on that no step waits for, or is not where it belongs",
+    "verify_workflow_payloads": "a workflow run, a step or a message names a payload that is gone",
+    "verify_workflow_facts": "the newest fact of a workflow run or a step is gone, or not of its version and state",
+    "verify_workflow_runs_ended_once": "something happened to a workflow run after its end",
 }
 
 

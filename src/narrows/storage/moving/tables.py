@@ -25,6 +25,8 @@ _ROOM: Final = "room"
 _HAS_ROOM: Final = {
     "triggers": "{settled_at} is null",
     "runs": "{dispatch} = 0 and {finished_at} is null",
+    "workflow_runs": "{finished_at} is null",
+    "steps": "{finished_at} is null",
 }
 _encoder: Final = msgspec.json.Encoder()
 

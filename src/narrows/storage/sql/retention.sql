@@ -26,12 +26,29 @@ cross join triggers as t
 where t.project_id = i.project_id and t.id = i.id and t.wait_group_id is not null
 
 -- name: old_runs
--- A run ends after it was made, so ids from before the bound are all that can match.
-select r.id, r.finished_at < :before as may_go
+-- A run ends after it was made, so ids from before the bound are all that can match. One that a workflow run
+-- started stays as long as that lives.
+select r.id, r.finished_at < :before and (r.workflow_run_id is null or not exists (select 1 from roots as o
+    where o.project_id = r.project_id and o.id = r.root_id and o.ended_at is null)) as may_go
 from runs as r
 where r.project_id = :project_id and r.id > :after_id and r.id < :before_id
 order by r.id
 limit :most
+
+-- name: old_workflow_runs
+-- The same for workflow runs, with how many rows of steps may go with one.
+select r.id, r.finished_at < :before as may_go, length(r.steps)
+from workflow_runs as r
+where r.project_id = :project_id and r.id > :after_id and r.id < :before_id
+order by r.id
+limit :most
+
+-- name: outputs_of_workflow_runs
+-- What has ended never changes, so that the payloads that are to be released with it can be read before.
+select s.project_id, s.workflow_run_id, s.output_id
+from @input(project_id text, workflow_run_id text) as i
+cross join steps as s
+where s.project_id = i.project_id and s.workflow_run_id = i.workflow_run_id and s.output_id is not null
 
 -- name: old_deliveries
 select d.id, d.finished_at < :before as may_go

@@ -72,6 +72,12 @@ with named (project_id, id) as (
   select project_id, result_id from runs where result_id is not null
   union all
   select project_id, state_id from runs where state_id is not null
+  union all
+  select project_id, payload_id from workflow_runs where payload_id is not null
+  union all
+  select project_id, output_id from steps where output_id is not null
+  union all
+  select project_id, payload_id from messages where payload_id is not null
 ), counted as (select project_id, id, count(*) as holders from named group by project_id, id)
 select p.project_id || ' ' || p.id, p.holders
 from payloads as p left join counted on counted.project_id = p.project_id and counted.id = p.id

@@ -75,7 +75,8 @@ limit 20
 -- Bug 10: a trigger outlives its waiter, and a later event brings that back to life.
 select t.project_id || ' ' || t.id, 1
 from triggers as t
-where t.status = 'waiting' and t.wait_group_id is not null and not exists (
+where t.status = 'waiting' and t.wait_group_id is not null
+  and (t.job_run_id is not null or t.workflow_run_id is null) and not exists (
   select 1 from runs as r
   where r.project_id = t.project_id and r.id = t.job_run_id and r.status = 'waiting'
     and r.wait_group_id = t.wait_group_id)
@@ -91,11 +92,11 @@ where (r.status in ('delayed', 'executing')) <> (r.due_at is not null)
 limit 20
 
 -- name: verify_run_roots
--- A run that waits has a root, which ends with it.
+-- A run that waits has a root, which ends with it; a workflow run that started it ends later.
 select r.project_id || ' ' || r.id, 1
-from runs as r left join roots as o on o.project_id = r.project_id and o.id = r.id
-where (o.id is null and r.status = 'waiting')
-  or (o.id is not null and (o.ended_at is null) <> (r.finished_at is null))
+from runs as r left join roots as o on o.project_id = r.project_id and o.id = r.root_id
+where (o.id is null and r.status = 'waiting') or (o.ended_at is not null and r.finished_at is null)
+  or (r.root_id = r.id and o.ended_at is null and o.id is not null and r.finished_at is not null)
 limit 20
 
 -- name: verify_run_payloads
