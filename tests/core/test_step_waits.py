@@ -26,12 +26,11 @@ def _wait(needed: int, **fields: Any) -> EventWait:
 
 def _kind(wait: EventWait, *parts: Part | TriggerStatus) -> FactKind | None:
     told = [each if isinstance(each, Part) else Part(f"k{place}", each) for place, each in enumerate(parts)]
-    happened = judge(wait, 3, 2, told)
-    if happened is None:
+    standing = judge(wait.needed, wait.distinct_by, told)
+    if standing is None:
         return None
-    assert (happened.step, happened.attempt) == (3, 2)
-    assert (happened.error is None) == (happened.kind == FactKind.STEP_COMPLETED)
-    return happened.kind
+    assert (standing.error is None) == (standing.kind == FactKind.STEP_COMPLETED)
+    return standing.kind
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_a_wait_for_different_voters_is_lost_when_there_are_no_more_keys() -> No
 
 def test_a_veto_fails_the_wait_at_once_and_is_stronger_than_enough_events() -> None:
     wait = _wait(1, veto="payload.no")
-    vetoed = judge(wait, 0, 1, [_from("1"), _from("2", vetoed=True)])
+    vetoed = judge(wait.needed, wait.distinct_by, [_from("1"), _from("2", vetoed=True)])
     assert vetoed is not None
     assert (vetoed.kind, vetoed.final) == (FactKind.STEP_FAILED, True)
     for no_veto in (False, "cannot be told: no such key"):
@@ -109,9 +108,9 @@ def test_the_veto_is_asked_of_every_event_once() -> None:
 
 def test_what_later_steps_see_of_a_wait() -> None:
     parts = [Part("a", R, '{"n":1.50}'), Part("b", W), Part("c", R, None)]
-    assert step_waits.output(_wait(1), parts[:1], several=False) == '{"n":1.50}'
-    assert step_waits.output(_wait(1), parts[2:], several=False) is None
-    assert step_waits.output(_wait(2), parts, several=True) == (
+    assert step_waits.output(parts[:1], several=False) == '{"n":1.50}'
+    assert step_waits.output(parts[2:], several=False) is None
+    assert step_waits.output(parts, several=True) == (
         '{"events":[{"event_key":"a","payload":{"n":1.50}},{"event_key":"c","payload":null}]}'
     )
 
@@ -136,15 +135,15 @@ NO = Vote("bob", False, "too early", 2)
 
 def test_enough_approvals_complete_it() -> None:
     approval = _approval("ann", "bob", "cid", least=2)
-    assert decide(approval, 0, 1, _votes(approval, YES)) is None
-    done = decide(approval, 0, 1, _votes(approval, YES, Vote("cid", True, None, 3)))
+    assert decide(approval, _votes(approval, YES)) is None
+    done = decide(approval, _votes(approval, YES, Vote("cid", True, None, 3)))
     assert done is not None
     assert done.kind == FactKind.STEP_COMPLETED
 
 
 def test_one_rejection_rejects_it_for_good() -> None:
     approval = _approval(least=2)
-    rejected = decide(approval, 0, 1, _votes(approval, YES, NO))
+    rejected = decide(approval, _votes(approval, YES, NO))
     assert rejected is not None
     assert (rejected.kind, rejected.error, rejected.final) == (
         FactKind.STEP_FAILED,

@@ -16,7 +16,7 @@ from narrows.operations.access import (
 from narrows.operations.deliveries import ClaimDeliveries, FinishDeliveries, RetryDelivery
 from narrows.operations.dispatch import RenewLeases, TakeBackDispatches, WakeRuns
 from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
-from narrows.operations.messages import ConsumeMessage
+from narrows.operations.messages import CancelRunsOfJob
 from narrows.operations.purge import PRUNABLE, SetMark
 from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
 from narrows.operations.triggers import ExpireTriggers
@@ -76,7 +76,7 @@ def recording_unmatched(scene: Scene) -> RecordUnmatched | None:
     return RecordUnmatched(events=events) if events else None
 
 
-def consuming(scene: Scene) -> ConsumeMessage | None:
+def consuming(scene: Scene) -> CancelRunsOfJob | None:
     """A step of a message, as it was at some time."""
     if not scene.messages:
         return None
@@ -88,7 +88,7 @@ def consuming(scene: Scene) -> ConsumeMessage | None:
     )
     few = live[: scene.pick((1, 2, ALL_OF_THEM))]
     cursor = few[-1] if len(few) < len(live) else None
-    return ConsumeMessage(message=message, run_ids=tuple(few), cursor=cursor, entropy=scene.entropy())
+    return CancelRunsOfJob(message=message, run_ids=tuple(few), cursor=cursor, entropy=scene.entropy())
 
 
 # ---- webhooks --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from narrows.errors import Conflict, InvalidRequest, NotFound
 from narrows.operations.base import DEV
 from narrows.operations.dispatch import Claim, ClaimRuns
 from narrows.operations.jobs import RotateJobSecret
-from narrows.operations.messages import ConsumeMessage
+from narrows.operations.messages import CancelRunsOfJob
 from narrows.operations.reads import (
     CountRuns,
     GetJob,
@@ -286,7 +286,7 @@ async def test_a_repeated_step_of_a_message_does_nothing(backend: Backend) -> No
         await bench.perform(runs.deleting("build", cancel_runs=True))
         (message,) = await bench.store.read(PendingMessages(10))
         ids, _ = await bench.store.read(LiveRunsOfJob(PROJECT, message.subject_id, "", message.id, 2))
-        step = ConsumeMessage(message=message, run_ids=ids, cursor=ids[-1], entropy=bench.entropy())
+        step = CancelRunsOfJob(message=message, run_ids=ids, cursor=ids[-1], entropy=bench.entropy())
         assert await bench.perform(step) == 2
         assert await bench.perform(step) == 0
         (moved,) = await bench.store.read(PendingMessages(10))

@@ -85,7 +85,7 @@ class WaitGroup(NamedTuple):
     """What one waiter waits for: one to many triggers. Never changes: how far it is follows from its
     triggers. `trigger_ids` is a JSON array.
 
-    A step's wait names its workflow run and step, and its `run_id` is empty. `distinct_by` is a JSON array
+    A step's wait names its workflow run, and its `run_id` is empty. `distinct_by` is a JSON array
     of names: where in a payload the voter stands, if no two events may be of the same. With `has_veto` a
     condition of the definition may end the wait before it is reached.
     """
@@ -101,7 +101,6 @@ class WaitGroup(NamedTuple):
     on_cancel: OnEnd
     created_at: int
     workflow_run_id: str | None = None
-    step: int | None = None
     distinct_by: str | None = None
     has_veto: int = 0
 

@@ -132,6 +132,10 @@ class MessageKind(StrEnum):
     """Durable messages between roots, consumed exactly once."""
 
     CANCEL_RUNS_OF_JOB = "cancel_runs_of_job"
+    START_WORKFLOW_RUN = "start_workflow_run"  # its id is that of the run that it starts
+    WORKFLOW_RUN_ENDED = "workflow_run_ended"
+    CANCEL_WORKFLOW_RUN = "cancel_workflow_run"
+    EMIT_EVENT = "emit_event"
 
 
 class RunCall(StrEnum):

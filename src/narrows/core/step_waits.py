@@ -1,7 +1,7 @@
 """What follows for a step that waits: for the events of its triggers, or for the decisions of people.
 
 Pure, and told anew each time from all triggers or all votes there are: which came first makes no difference,
-and nothing is counted. What comes out is a `Happened` of the step, or None where it waits on.
+and nothing is counted. What comes out says how the wait has ended, or is None where it goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 from narrows.core.json_texts import Document, dumps, object_of, quote
 from narrows.core.states import FactKind, TriggerStatus
 from narrows.core.workflow_steps import Approval, EventWait
-from narrows.core.workflows import Happened
 from narrows.errors import Conflict, Forbidden
 
 
@@ -27,6 +26,14 @@ class Part(NamedTuple):
     payload: str | None = None
     error: str | None = None
     vetoed: bool | str | None = None
+
+
+class Standing(NamedTuple):
+    """How a wait has ended, as its step is told of it. `final`: it is not tried again."""
+
+    kind: FactKind
+    error: str | None = None
+    final: bool = False
 
 
 class Vote(NamedTuple):
@@ -49,17 +56,18 @@ def unasked(wait: EventWait, parts: Sequence[Part]) -> list[int]:
     ]
 
 
-def judge(wait: EventWait, step: int, attempt: int, parts: Sequence[Part]) -> Happened | None:
-    """How the wait stands: reached, lost, or (None) still open. A veto is stronger than enough events; that
-    somebody canceled is told before a time-out only where nothing timed out."""
+def judge(needed: int, distinct_by: Sequence[str] | None, parts: Sequence[Part]) -> Standing | None:
+    """How a wait for `needed` events stands: reached, lost, or (None) still open. With `distinct_by` as many
+    different voters count, named by what lies under that path of a payload. A veto is stronger than enough
+    events; that somebody canceled is told before a time-out only where nothing timed out."""
     vetoed = [part for part in parts if part.vetoed is True]
     if vetoed:
-        return Happened(FactKind.STEP_FAILED, step, attempt, f"{_event(vetoed[0])} is a veto", final=True)
+        return Standing(FactKind.STEP_FAILED, f"{_event(vetoed[0])} is a veto", final=True)
     received = [part for part in parts if part.status == TriggerStatus.RECEIVED]
-    count = len(received) if wait.distinct_by is None else len(_voters(wait.distinct_by, received))
-    if count >= wait.needed:
-        return Happened(FactKind.STEP_COMPLETED, step, attempt)
-    if count + sum(part.status == TriggerStatus.WAITING for part in parts) >= wait.needed:
+    count = len(received) if distinct_by is None else len(_voters(distinct_by, received))
+    if count >= needed:
+        return Standing(FactKind.STEP_COMPLETED)
+    if count + sum(part.status == TriggerStatus.WAITING for part in parts) >= needed:
         return None
     for kind, status, words in (
         (FactKind.STEP_TIMED_OUT, TriggerStatus.TIMED_OUT, "timed out"),
@@ -67,11 +75,9 @@ def judge(wait: EventWait, step: int, attempt: int, parts: Sequence[Part]) -> Ha
     ):
         lost = next((part for part in parts if part.status == status), None)
         if lost is not None:
-            return Happened(kind, step, attempt, f"its wait for {lost.event_key} {words}")
-    path = ".".join(wait.distinct_by or ())
-    return Happened(
-        FactKind.STEP_FAILED, step, attempt, f"only {count} of {wait.needed} events differ in {path}"
-    )
+            return Standing(kind, f"its wait for {lost.event_key} {words}")
+    path = ".".join(distinct_by or ())
+    return Standing(FactKind.STEP_FAILED, f"only {count} of {needed} events differ in {path}")
 
 
 def _event(part: Part) -> str:
@@ -88,7 +94,7 @@ def _voters(path: Sequence[str], received: Sequence[Part]) -> set[str | Decimal]
     return {value for value in values if isinstance(value, str | Decimal)}
 
 
-def output(wait: EventWait, parts: Sequence[Part], several: bool) -> str | None:
+def output(parts: Sequence[Part], several: bool) -> str | None:
     """What later steps see: the payload of the one event, or of `several` what came under which key, in the
     order of the keys."""
     received = [part for part in parts if part.status == TriggerStatus.RECEIVED]
@@ -115,16 +121,14 @@ def vote(approval: Approval, votes: Sequence[Vote], new: Vote) -> tuple[Vote, ..
     return tuple(votes)
 
 
-def decide(approval: Approval, step: int, attempt: int, votes: Sequence[Vote]) -> Happened | None:
+def decide(approval: Approval, votes: Sequence[Vote]) -> Standing | None:
     """How an approval stands: one rejection rejects it, enough approvals complete it."""
     rejected = next((each for each in votes if not each.approves), None)
     if rejected is not None:
         reason = f": {rejected.comment}" if rejected.comment else ""
-        return Happened(
-            FactKind.STEP_FAILED, step, attempt, f"rejected by {rejected.approver}{reason}", final=True
-        )
+        return Standing(FactKind.STEP_FAILED, f"rejected by {rejected.approver}{reason}", final=True)
     if len(votes) >= approval.min_approvals:
-        return Happened(FactKind.STEP_COMPLETED, step, attempt)
+        return Standing(FactKind.STEP_COMPLETED)
     return None
 
 

@@ -75,6 +75,23 @@ def new_wait(
     )
 
 
+def of_step(trigger: Trigger, workflow_run_id: str, step_id: str) -> Trigger:
+    """A fresh wait as that of a workflow's step."""
+    return trigger._replace(
+        source_type=SourceType.WORKFLOW_STEP,
+        root_id=workflow_run_id,
+        workflow_run_id=workflow_run_id,
+        workflow_step_run_id=step_id,
+        waiter=None,
+    )
+
+
+def until(trigger: Trigger, expires_at: int) -> Trigger:
+    """A fresh wait that is over at a given time, whatever its `timeout_secs` come to."""
+    span_us = max(0, expires_at - trigger.requested_at)
+    return trigger._replace(expires_at=expires_at, timeout_secs=-(-span_us // 1_000_000))
+
+
 def is_waiting(trigger: Trigger) -> bool:
     return trigger.status == TriggerStatus.WAITING
 

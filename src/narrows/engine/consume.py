@@ -1,26 +1,52 @@
-"""The role that consumes messages between roots: today the one that cancels the runs of a deleted job.
+"""The role that consumes messages between roots: events that steps emit, the start, the end and the cancel of
+sub-workflows, and the cancel of a deleted job's runs.
 
-It is woken by the commit that wrote the message, and works in commits of at most 500 runs. How far it
-has come stands in the message's row, written with what was done, so that after a crash it goes on from
-there and nothing is done twice; in memory it keeps only how far it has looked without finding any.
+It is woken by the commit that wrote the message; each is one commit, so that a chain goes on at once, a hop a
+commit. That of a deleted job takes many, of at most 500 runs: how far it has come stands in the message's
+row, written with what was done, so that after a crash it goes on from there and nothing is done twice; in
+memory it keeps only how far it has looked without finding any.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+import contextlib
+import json
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 from narrows.core.ids import first_id_at
 from narrows.core.run_records import Message
+from narrows.core.states import MessageKind
 from narrows.engine.loop import Role, earliest_due
-from narrows.operations.messages import CHUNK, ConsumeMessage
+from narrows.errors import LimitReached, NotFound, Refusal
+from narrows.operations.messages import (
+    CHUNK,
+    CancelRunsOfJob,
+    CancelSubWorkflow,
+    EmitEvent,
+    StartSubWorkflow,
+    TellParent,
+)
 from narrows.operations.reads import LiveRunsOfJob, PendingMessages
+from narrows.operations.reads.workflows import GetWorkflow
+from narrows.operations.workflow_runs import Superseded
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
     from narrows.storage.committed import Committed
 
+log = logging.getLogger("narrows.engine")
+
+#: What needs nothing but the message.
+_SIMPLE: Final[dict[str, Any]] = {
+    MessageKind.WORKFLOW_RUN_ENDED: TellParent,
+    MessageKind.CANCEL_WORKFLOW_RUN: CancelSubWorkflow,
+}
+#: An event that cannot be held yet is sent again after this.
+POSTPONE_US: Final = 10_000_000
 #: Messages that are worked on side by side, a step of each in turn, so that a large one delays no other.
-MESSAGES_A_ROUND: Final = 20
+MESSAGES_A_ROUND: Final = 64
 #: By so much one node's stamps may be ahead of another's: after a failover to a clock that is behind.
 STAMPS_AHEAD_US: Final = 60_000_000
 
@@ -34,6 +60,7 @@ class ConsumeMessagesRole(Role):
         self.canceled = 0
         self._service = service
         self._looked_to: dict[str, str] = {}
+        self._postponed: dict[str, int] = {}
 
     def wakes(self, committed: Committed) -> int | None:
         return earliest_due((message.created_at for message in committed.messages), committed, "messages")
@@ -42,16 +69,68 @@ class ConsumeMessagesRole(Role):
         messages: list[Message] = await self._service.read(PendingMessages(MESSAGES_A_ROUND))
         now, members = self._service.clock.now(), self._service.members
         # A message's time is a stamp, which may be ahead of the clock: one's own does not wait for that.
+        self._postponed = {key: at for key, at in self._postponed.items() if at > now}
         ready = [
-            (message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now, message)
+            (self._postponed[message.id], message)
+            if message.id in self._postponed
+            else (
+                message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now,
+                message,
+            )
             for message in messages
         ]
-        for ready_at, message in ready:
-            if ready_at <= now:
-                await self._step(message)
+        steps = [self._step(message) for ready_at, message in ready if ready_at <= now]
+        # Side by side, so that they share commits; one that fails keeps no other from being consumed.
+        ends = await asyncio.gather(*steps, return_exceptions=True)
+        if failures := [end for end in ends if isinstance(end, BaseException)]:
+            raise failures[0]
         return min((max(ready_at, now) for ready_at, _ in ready), default=None)
 
     async def _step(self, message: Message) -> None:
+        """One commit, or one look that finds nothing yet."""
+        if message.kind == MessageKind.CANCEL_RUNS_OF_JOB:
+            await self._cancel_runs(message)
+        elif message.kind == MessageKind.START_WORKFLOW_RUN:
+            await self._start_workflow_run(message)
+        elif message.kind == MessageKind.EMIT_EVENT:
+            await self._emit(message)
+        else:
+            await self._service.perform(
+                _SIMPLE[message.kind](message=message, entropy=self._service.entropy())
+            )
+
+    async def _start_workflow_run(self, message: Message) -> None:
+        """The definition is read before, since it may be large; where another came meanwhile, again."""
+        slug = json.loads(message.body or "{}")["workflow_slug"]
+        while True:
+            workflow, definition = None, None
+            try:
+                workflow, version = await self._service.read(
+                    GetWorkflow(project_id=message.project_id, workflow=slug)
+                )
+                definition = await self._service.definition(version)
+            except NotFound:
+                log.info("a step asks for the workflow %r, which is not there", slug)
+            operation = StartSubWorkflow(
+                message=message, workflow=workflow, definition=definition, entropy=self._service.entropy()
+            )
+            with contextlib.suppress(Superseded):
+                await self._service.perform(operation)
+                return
+
+    async def _emit(self, message: Message) -> None:
+        operation = EmitEvent(message=message, entropy=self._service.entropy())
+        try:
+            refusal: Refusal | None = await self._service.perform(operation)
+        except LimitReached as full:
+            # Others need not wait for it.
+            log.warning("the event of the message %s is not held yet: %s", message.id, full)
+            self._postponed[message.id] = self._service.clock.now() + POSTPONE_US
+            return
+        if refusal is not None:
+            log.warning("the event of the message %s was taken by nobody: %s", message.id, refusal)
+
+    async def _cancel_runs(self, message: Message) -> None:
         """One look, and one commit if it found something or the end. Runs that were made after the message are
         of no job that it could mean: a deleted job gets no more. (Another node's stamps may be ahead.)"""
         before_id = message.id
@@ -69,7 +148,7 @@ class ConsumeMessagesRole(Role):
         if not ids and last_id is not None:
             self._looked_to[message.id] = last_id
             return
-        operation = ConsumeMessage(
+        operation = CancelRunsOfJob(
             message=message, run_ids=ids, cursor=last_id, entropy=self._service.entropy()
         )
         self.canceled += await self._service.perform(operation)

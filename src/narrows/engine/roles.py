@@ -14,6 +14,7 @@ from narrows.engine.loop import Role
 from narrows.engine.prune import PruneRole
 from narrows.engine.runs_due import WakeRunsRole
 from narrows.engine.unmatched import UnmatchedBuffer, WriteUnmatchedRole
+from narrows.engine.workflow_runs_due import ExpireWorkflowRunsRole
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
@@ -41,6 +42,7 @@ def all_roles(
         ExpireTriggersRole(service),
         ExpireHeldEventsRole(service),
         WakeRunsRole(service, holder),
+        ExpireWorkflowRunsRole(service),
         ConsumeMessagesRole(service),
         WriteUnmatchedRole(service, unmatched),
         PruneRole(service, retention_days),

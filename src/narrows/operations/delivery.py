@@ -220,6 +220,7 @@ def _remember(
         held_until=tx.now + (event.hold_secs or EVENT_ID_SECS) * 1_000_000,
         trigger_id=trigger_id,
         sent_by=event.sent_by,
+        hops=tx.notes.hops,
     )
     tx.save(held)
     return held

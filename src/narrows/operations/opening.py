@@ -12,6 +12,7 @@ from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.records import CallbackUrl, HeldEvent, Trigger
 from narrows.core.run_records import Run
 from narrows.core.states import FactKind, HeldStatus, TriggerType
+from narrows.core.workflow_records import Step
 from narrows.errors import Conflict, LimitReached
 from narrows.operations.base import Answers, Question
 from narrows.operations.delivery import receive
@@ -31,6 +32,8 @@ class Wanted(NamedTuple):
     callback_token_hash: str | None = None
     name: str | None = None
     tags: str | None = None
+    #: Exactly until then, in microseconds, instead of `timeout_secs` from now.
+    expires_at: int | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -106,9 +109,11 @@ def open_wait(
     *,
     trigger_type: TriggerType = TriggerType.EVENT,
     run: Run | None = None,
+    step: Step | None = None,
     wait_group_id: str | None = None,
 ) -> Trigger:
-    """The wait itself, waiting; its key must be free. With a `run` it belongs to that run's wait group."""
+    """The wait itself, waiting; its key must be free. With a `run` or a `step` it belongs to the wait group
+    of that."""
     newest = tx.newest_trigger(project_id, wanted.event_key)
     trigger = rules.new_wait(
         project_id=project_id,
@@ -123,6 +128,10 @@ def open_wait(
         root_id=None if run is None else run.root_id,
         wait_group_id=wait_group_id,
     )
+    if step is not None:
+        trigger = rules.of_step(trigger, step.workflow_run_id, step.id)
+    if wanted.expires_at is not None:
+        trigger = rules.until(trigger, wanted.expires_at)
     if wanted.notify_url is not None:
         trigger = trigger._replace(notify_url=wanted.notify_url)
     if wanted.request_payload is not None or wanted.expected_schema is not None or wanted.name or wanted.tags:
@@ -151,7 +160,7 @@ def _attach(tx: Transaction, trigger: Trigger, wanted: Wanted, entropy: int) -> 
 
 
 def take(tx: Transaction, trigger: Trigger, held: HeldEvent, entropy: int) -> Trigger:
-    """Settle the wait with a held event, which is used up."""
+    """Settle the wait with a held event, which is used up. It may be the newest of a chain of messages."""
     sent_by = held.sent_by or "engine"
     if held.event_id is None:
         tx.delete(held)
@@ -160,7 +169,8 @@ def take(tx: Transaction, trigger: Trigger, held: HeldEvent, entropy: int) -> Tr
             held._replace(status=HeldStatus.DELIVERED, trigger_id=trigger.id, payload=None, payload_id=None)
         )
     tx.record_fact(FactKind.EVENT_DELIVERED, held.project_id, held.id, sent_by, entropy)
-    return receive(tx, trigger, held.payload, sent_by, entropy, held.payload_id)
+    with tx.notes.reached_by(held.hops):
+        return receive(tx, trigger, held.payload, sent_by, entropy, held.payload_id)
 
 
 def tag_items(tags: str | None) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ from narrows.operations.purge import (
     Purge,
     PurgeOutcome,
 )
+from narrows.operations.questions import Answered, ConditionQuestion, TransformQuestion, TurnQuestion
 from narrows.operations.reads import (
     GetTriggerById,
     ListApiKeys,
@@ -49,11 +50,14 @@ from narrows.operations.retention import (
     PruneTriggers,
     PruneWorkflowRuns,
 )
+from narrows.operations.turns import Turns
 from narrows.storage.members import ALONE
-from narrows.storage.writer import Undecided
+from narrows.storage.writer import Undecided, UndecidedTurn
 
 #: An operation that is asked again and again because what it depends on changes is given up.
 MAX_ROUNDS = 8
+#: The same where it is for conditions of workflows, of which one may follow from the other.
+MAX_TURNS = 2_000
 
 
 class UnmatchedSink(Protocol):
@@ -90,6 +94,7 @@ class Service:
         self.unmatched: Any = NoSink() if unmatched is None else unmatched
         self._schemas = Schemas()
         self.definitions = Definitions()
+        store.writer.turns = Turns(self.definitions)
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
 
@@ -177,17 +182,30 @@ class Service:
     async def decide(self, operation: Any) -> Any:
         """Ask the store, answer its questions, ask again: the answers hold what they were worked out
         from, so that a change in between only means another round."""
-        for _ in range(MAX_ROUNDS):
+        rounds, turns = 0, 0
+        known: dict[Any, Any] = {}
+        while rounds < MAX_ROUNDS and turns < MAX_TURNS:
             try:
-                return await self.store.perform(operation)
+                return await self.store.perform(Answered(operation, known) if known else operation)
+            except UndecidedTurn as undecided:
+                turns += 1  # not in vain: with each some workflow run comes further
+                known = {**known, **await self._answers(undecided.questions)}
             except Undecided as undecided:
+                rounds += 1
                 operation = operation.answered(await self._answers(undecided.questions))
         raise Unavailable("What this send depends on keeps changing. Send again.", retry_after_secs=1)
 
-    async def _answers(self, questions: Sequence[Question]) -> dict[Question, Any]:
+    async def _answers(self, questions: Sequence[Any]) -> dict[Any, Any]:
         return {question: await self._answer(question) for question in questions}
 
-    async def _answer(self, question: Question) -> Any:
+    async def _answer(self, question: Question | TurnQuestion) -> Any:
+        if isinstance(question, ConditionQuestion):
+            answer = self.definitions.expressions.conditions.answer
+            outputs, statuses = dict(question.outputs), dict(question.statuses)
+            return await asyncio.to_thread(answer, question.expression, question.payload, outputs, statuses)
+        if isinstance(question, TransformQuestion):
+            transform = self.definitions.expressions.json_paths.transform
+            return await asyncio.to_thread(transform, question.path, question.output)
         if question.kind == "schema":
             schema = await self.read(LoadSchema(project_id=question.project_id, payload_id=question.subject))
             return await asyncio.to_thread(self._schemas.faults, schema, question.text)

@@ -52,6 +52,10 @@ class WriteConnection(Reader, Protocol):
         stays as it is until the end. Answers what was learned on the way that they lead to, so that it can
         be loaded with them."""
 
+    async def lock(self, touches: Sequence[Touch]) -> None:
+        """Take the locks that these touches need beyond those that are held. Raises BackendFailure (`retry`)
+        where that could wait in a circle: begun again, the transaction takes them in their order."""
+
     async def write(self, writes: Sequence[Write]) -> list[int]:
         """Run statements with `@input`, in their order; answers how many rows each changed."""
 

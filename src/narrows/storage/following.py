@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from narrows.core import step_waits, waits
 from narrows.core import triggers as rules
-from narrows.core import waits
 from narrows.core.records import Root, Trigger
 from narrows.core.run_records import Delivery, Run, WaitGroup
-from narrows.core.states import ENDED, DeliveryKind, DeliveryStatus, FactKind
+from narrows.core.states import ENDED, DeliveryKind, DeliveryStatus, FactKind, TriggerStatus
+from narrows.storage.noted import Noted, step_ref_of
 
 if TYPE_CHECKING:
     from narrows.storage.transaction import Transaction
@@ -24,6 +25,13 @@ _NOTIFIED = {
     FactKind.TRIGGER_RECEIVED: DeliveryKind.TRIGGER_SETTLED,
     FactKind.TRIGGER_TIMED_OUT: DeliveryKind.TRIGGER_SETTLED,
     FactKind.TRIGGER_CANCELED: DeliveryKind.TRIGGER_SETTLED,
+}
+
+#: What a trigger of a step's wait has become, as that step is told of it.
+_KIND_OF = {
+    TriggerStatus.RECEIVED: FactKind.STEP_COMPLETED,
+    TriggerStatus.TIMED_OUT: FactKind.STEP_TIMED_OUT,
+    TriggerStatus.CANCELED: FactKind.STEP_CANCELED,
 }
 
 
@@ -62,6 +70,9 @@ def follow(tx: Transaction, settled: Trigger, actor: str, entropy: int) -> None:
     if settled.wait_group_id is None:
         return
     group = tx.wait_group(settled.project_id, settled.wait_group_id)
+    if group is not None and group.workflow_run_id is not None:
+        _follow_step(tx, group, settled, actor, entropy)
+        return
     run = None if group is None else tx.run(group.project_id, group.run_id)
     if group is None or run is None:
         return
@@ -70,6 +81,51 @@ def follow(tx: Transaction, settled: Trigger, actor: str, entropy: int) -> None:
         detail = json.dumps({"trigger_id": settled.id}, separators=(",", ":"))
         tx.advance_run(advance.run, advance.kind, actor, entropy, detail)
         close(tx, advance.losers, waits.WAIT_IS_OVER, actor, entropy)
+
+
+def _follow_step(tx: Transaction, group: WaitGroup, settled: Trigger, actor: str, entropy: int) -> None:
+    """The same for a step of a workflow run: how its wait has ended is noted, and its other triggers are closed.
+    What a veto says has to be asked first, so that the turn judges (`operations/turns.py`)."""
+    if group.id in tx.notes.decided:
+        return
+    key = (group.project_id, group.workflow_run_id or "")
+    noted = Noted(
+        _KIND_OF[settled.status],
+        step_ref_of(settled.workflow_step_run_id or ""),
+        group.id,
+        actor=actor,
+        entropy=entropy,
+    )
+    if group.has_veto:
+        tx.notes.add(key, noted)
+        return
+    triggers = group_triggers(tx, group)
+    parts = [part_of(tx, trigger) for trigger in triggers]
+    standing = step_waits.judge(group.needed, distinct_path(group), parts)
+    if standing is not None:
+        tx.notes.add(key, noted._replace(kind=standing.kind, error=standing.error, final=standing.final))
+        decide(tx, group, waits.WAIT_IS_OVER, actor, entropy)
+
+
+def decide(tx: Transaction, group: WaitGroup, reason: str, actor: str, entropy: int) -> None:
+    """The wait of a step is over: whatever of it is open is closed, and says nothing new."""
+    tx.notes.decided.add(group.id)
+    waiting = [trigger for trigger in group_triggers(tx, group) if rules.is_waiting(trigger)]
+    close(tx, waiting, reason, actor, entropy)
+
+
+def distinct_path(group: WaitGroup) -> list[str] | None:
+    """Where in a payload the voter stands, if the events of a step must be of different ones."""
+    return None if group.distinct_by is None else list(json.loads(group.distinct_by))
+
+
+def part_of(tx: Transaction, trigger: Trigger) -> step_waits.Part:
+    """A trigger as the rules of a step's wait see it."""
+    payload = trigger.response_payload
+    if payload is None and trigger.response_payload_id is not None:
+        row = tx.payload(trigger.project_id, trigger.response_payload_id)
+        payload = None if row is None else row.body
+    return step_waits.Part(trigger.event_key, TriggerStatus(trigger.status), payload, trigger.error)
 
 
 def close(

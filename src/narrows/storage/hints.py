@@ -74,6 +74,7 @@ class Gathered:
         self._note_due("deliveries", (each.due_at for each in committed.deliveries))
         self._note_due("held events", (event.held_until for event in committed.held_events))
         self._note_due("messages", (message.created_at for message in committed.messages))
+        self._note_due("workflow runs", (run.due_at for run in committed.workflow_runs))
 
     def missed(self) -> None:
         """Something was committed that the others were not told of: they have to look at the tables."""

@@ -141,19 +141,28 @@ class Loaded:
         for trigger in self._records[Trigger].values():
             if trigger.root_id is not None:
                 yield from _waiter_of(trigger)
-            if trigger.workflow_run_id is not None:
+            if trigger.workflow_run_id is not None and trigger.status == TriggerStatus.WAITING:
                 yield ("workflow_runs_by_id", trigger.project_id, trigger.workflow_run_id)
         for run in self._records[Run].values():
-            if run.workflow_run_id is not None:
-                yield ("workflow_runs_by_id", run.project_id, run.workflow_run_id)
+            # Who claims a queued run looks at nothing above it, and has no lock on that.
+            if run.workflow_run_id is not None and run.status != RunStatus.QUEUED:
                 yield ("roots_by_id", run.project_id, run.workflow_run_id)
             if run.status == RunStatus.WAITING:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
                     yield ("wait_groups_by_id", run.project_id, run.wait_group_id)
         for group in self._records[WaitGroup].values():
+            looks_into_payloads = group.has_veto or group.distinct_by is not None
             for trigger_id in msgspec.json.decode(group.trigger_ids, type=list[str]):
                 yield ("triggers_by_id", group.project_id, trigger_id)
+                if looks_into_payloads:
+                    yield from self._payload_of(group.project_id, trigger_id)
+
+    def _payload_of(self, project_id: str, trigger_id: str) -> Iterator[Touch]:
+        """What a trigger has received, where that has a row of its own."""
+        trigger = self._get(Trigger, project_id, trigger_id)
+        if trigger is not None and trigger.response_payload_id is not None:
+            yield ("payloads_by_id", project_id, trigger.response_payload_id)
 
     def _index(self, record: Any, lookup: str | None = None) -> None:
         if isinstance(record, Trigger):

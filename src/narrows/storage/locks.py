@@ -1,7 +1,8 @@
 """Which locks a batch needs on a database with several writers, from what its operations touch. Pure.
 
 The declared order, the same for every writer of every node: names (in one statement, sorted), then the
-rows of the roots, then triggers that are their own root, limited jobs, deliveries, messages (each by
+rows of the roots (workflow runs, then runs: also those of workflow runs, which a claim locks alone), then triggers
+that are their own root, limited jobs, deliveries, messages (each by
 id), and last what is claimed, which never waits. So two writers may wait in a line, never in a circle.
 
 A name is locked where the absence of a row matters, which no row's lock can protect: a wait that sees no
@@ -33,6 +34,10 @@ _NAMED: dict[str, tuple[str, int, bool]] = {
     # A replay looks at its job: none of the project begins while a purge counts those that live.
     "replay_tally_by_group": ("jobs", 1, True),
     "jobs_to_change_by_slug": ("jobs", 1, True),
+    "workflows_by_id": ("workflows", 1, False),
+    "workflows_by_slug": ("workflows", 1, False),
+    "workflows_to_change": ("workflows", 1, True),
+    "workflows_to_change_by_slug": ("workflows", 1, True),
 }
 #: lookup -> the list of keys in `Locks`.
 _ROWS: dict[str, str] = {
@@ -42,6 +47,7 @@ _ROWS: dict[str, str] = {
     "held_by_event_id": "event_ids",
     "runs_by_id": "run_ids",
     "roots_by_id": "run_ids",
+    "workflow_runs_by_id": "run_ids",
     "queued_runs_by_job": "claimed_jobs",
     "deliveries_by_id": "deliveries",
     "messages_by_id": "messages",

@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from narrows.core.records import Trigger
+from narrows.core.states import TriggerStatus
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks, together
 from narrows.storage.at_hand import AtHand, with_locks
@@ -35,6 +37,7 @@ SETTINGS: Final = {
 _SET_LOCAL: Final = "".join(f"set local {name} = {value}; " for name, value in SETTINGS.items())
 _CLAIMED: Final = "queued_runs_by_job"
 _ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
+_STATUS: Final = Trigger._fields.index("status")
 
 
 class PostgresReader:
@@ -113,6 +116,7 @@ class PostgresConnection:
         self._has_begun = False
         self._wrote = False
         self._locked: set[str] = set()
+        self._names: dict[int, bool] = {}
         self._also: set[Touch] = set()
         self._at_hand = AtHand()
         self._claiming: set[tuple[str, str]] = set()
@@ -141,6 +145,7 @@ class PostgresConnection:
             settings = _SET_LOCAL if self.line.is_pooled() else ""
             await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
             self.line.in_transaction = True
+            self._names = dict(names)
             return await self._lock_rows(needed, with_locks(touches))
         except Exception as error:
             raise self._failure(error) from error
@@ -192,9 +197,36 @@ class PostgresConnection:
         waiters: list[Touch] = []
         for project_id, root_id, run_id, group_id in waiting:
             waiters.append(("roots_by_id", project_id, root_id))
-            waiters.append(("runs_by_id", project_id, run_id))
             waiters.append(("wait_groups_by_id", project_id, group_id))
+            if run_id is not None:
+                waiters.append(("runs_by_id", project_id, run_id))
+            else:
+                waiters.append(("workflow_runs_by_id", project_id, root_id))
         return waiters
+
+    async def lock(self, touches: Sequence[Touch]) -> None:
+        """Names are tried, never waited for: whoever has one may wait for what is held here. The runs of roots
+        that are locked are waited for: nobody has them but a claim."""
+        needed = locks.needed(touches)
+        names = [(number, excludes) for number, excludes in needed.names if not self._has(number, excludes)]
+        runs = [key[1:] for key in touches if key[0] == "runs_by_id" and key[2] not in self._locked]
+        try:
+            if names and not all((await self.line.fetch(_try_names(names)))[0]):
+                self._also.update(touches)
+                raise BackendFailure("a name that follows is locked by somebody else", retry=True)
+            self._names.update(names)
+            if runs:
+                statement = self.line.statements["lock_runs"].sql
+                found = await self.line.fetch(statement, *_columns(sorted(set(runs)), 2))
+                self._locked.update(row[0] for row in found)
+        except BackendFailure:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def _has(self, number: int, excludes: bool) -> bool:
+        held = self._names.get(number)
+        return held is not None and (held or not excludes)
 
     def _arrays(self, wanted: Mapping[str, list[Row]]) -> list[list[Any]]:
         """The parameters of several statements, as one text of `together.py` has them."""
@@ -306,12 +338,10 @@ class PostgresConnection:
         begins again, and locks that too."""
         for name, rows in found.items():
             if name in _ROOT_LOOKUPS:
-                unlocked = [row for row in rows if row[1] not in self._locked and row[8] not in self._locked]
+                unlocked = [row for row in rows if not self._holds(row)]
                 self._also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
-            elif name == "runs_by_id":
-                self._also.update(
-                    ("runs_by_id", row[0], row[1]) for row in rows if row[1] not in self._locked
-                )
+            elif name in ("runs_by_id", "workflow_runs_by_id"):
+                self._also.update((name, row[0], row[1]) for row in rows if row[1] not in self._locked)
             elif name == _CLAIMED:
                 self._locked.update(row[1] for row in rows)
             elif name == "jobs_by_id" and self._claiming:
@@ -326,6 +356,14 @@ class PostgresConnection:
         if self._also:
             raise BackendFailure("what the batch names has changed meanwhile", retry=True)
 
+    def _holds(self, trigger: Row) -> bool:
+        """Whether nobody else changes this trigger: it is locked, by itself or by its root; or it is settled, and
+        never changes again, and as its key's name is locked none comes after it."""
+        if trigger[1] in self._locked or trigger[8] in self._locked:
+            return True
+        is_settled = trigger[_STATUS] != TriggerStatus.WAITING
+        return is_settled and self._names.get(locks.key_name(trigger[0], trigger[2]), False)
+
     def _failure(self, error: Exception) -> BackendFailure:
         failure = failure_of(error)
         if is_lost(error) or self._finds_a_pooler(error):
@@ -336,6 +374,14 @@ class PostgresConnection:
 def _columns(keys: Sequence[Touch], width: int) -> list[list[str]]:
     """Keys as one array a column."""
     return [[key[column] for key in keys] for column in range(width)]
+
+
+def _try_names(names: Sequence[tuple[int, bool]]) -> str:
+    """One row that says of each name whether it is held now."""
+    tries = (
+        f"pg_try_advisory_xact_lock{'' if excludes else '_shared'}({number})" for number, excludes in names
+    )
+    return f"select {', '.join(tries)}"
 
 
 def _lock_names(names: Sequence[tuple[int, bool]]) -> str:

@@ -203,6 +203,9 @@ class SqliteConnection:
         body = body.replace(":input", f":input_{number}")
         return f"(select json_group_array(json_array({columns})) from ({body}))"
 
+    async def lock(self, touches: Sequence[Touch]) -> None:
+        """Nobody else writes."""
+
     async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
         """One process writes, and has one writer: its transaction is all the lock there is."""
         await self.rollback()  # where the disk refused even that the last time

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from narrows.core import triggers as rules
 from narrows.core.ids import MAX_SEQUENCE, make_id
 from narrows.core.records import Fact, HeldEvent, Payload, Trigger
 from narrows.core.run_records import Job, Message, Run
-from narrows.core.states import FactKind
+from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind
 from narrows.core.workflow_records import Step, WorkflowRun
 from narrows.errors import InvariantViolated
 from narrows.storage import following
 from narrows.storage.backend import Write
 from narrows.storage.loaded import Loaded
 from narrows.storage.lookups import TABLES, note_delivery
+from narrows.storage.noted import END_OF_RUN, NotAdvancedYet, Noted, Notes, step_ref_of
 
 R = TypeVar("R")
+
+OVERDUE: Final = "its time was over"
 
 
 class Limits(NamedTuple):
@@ -45,18 +48,21 @@ class Transaction(Loaded):
         self.limits = limits
         self.changes = 0
         self.facts: list[Fact] = []
+        self.notes = Notes()
         self._writer = writer
         self._sequence = 0
         self._changed: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
         self._deleted: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
         self._bulk_deletes: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._released: dict[tuple[str, str], int] = defaultdict(int)
+        self._overdue: set[tuple[str, str]] = set()
 
     def come_after_what_is_loaded(self) -> None:
         """No change is stamped before those that it follows, also where another node made them by a clock
         that was ahead (a standby that took over may be behind)."""
         stamps = [trigger.settled_at or trigger.requested_at for trigger in self._records[Trigger].values()]
         stamps += [run.dispatched_at or run.created_at for run in self._records[Run].values()]
+        stamps += [run.finished_at or run.created_at for run in self._records[WorkflowRun].values()]
         self.now = max(self.now, max(stamps, default=0) + 1)
 
     def time_out_overdue(self, entropy: int) -> None:
@@ -68,6 +74,15 @@ class Transaction(Loaded):
             trigger = self._records[Trigger][each.project_id, each.id]
             if rules.is_waiting(trigger):
                 self.advance(*rules.come_due(trigger, self.now), "engine", entropy)
+        for run in self._records[WorkflowRun].values():
+            if run.due_at is not None and run.due_at <= self.wall and run.status not in WORKFLOW_RUN_ENDED:
+                self._time_out_workflow_run(run, entropy)
+
+    def _time_out_workflow_run(self, run: WorkflowRun, entropy: int) -> None:
+        key = (run.project_id, run.id)
+        if key not in self._overdue:
+            self._overdue.add(key)
+            self.notes.add(key, Noted(FactKind.WORKFLOW_RUN_TIMED_OUT, error=OVERDUE, entropy=entropy))
 
     # ---- what operations write -------------------------------------------------------------
 
@@ -141,7 +156,29 @@ class Transaction(Loaded):
         run = run._replace(last_fact_id=fact_id)
         self.save(run)
         following.end_root(self, run)
+        if run.workflow_run_id is not None and run.status in END_OF_RUN:
+            self._note_end(run, actor, entropy)
         return run
+
+    def _note_end(self, run: Run, actor: str, entropy: int) -> None:
+        """Of a job's run that a step of a workflow run started."""
+        noted = Noted(
+            END_OF_RUN[run.status],
+            step_ref_of(run.workflow_step_run_id or ""),
+            run.id,
+            run.error,
+            run.result,
+            run.result_id,
+            actor=actor,
+            entropy=entropy,
+        )
+        self.notes.add((run.project_id, run.workflow_run_id or ""), noted)
+
+    def see_advanced(self, project_id: str, workflow_run_id: str) -> None:
+        """For an operation whose answer depends on how the workflow run stands. Raises NotAdvancedYet where
+        that is not known: then it is applied again when it is."""
+        if self.notes.are_pending((project_id, workflow_run_id)):
+            raise NotAdvancedYet
 
     def save(self, record: Any) -> None:
         """Insert or update; which of the two, the flush finds out."""

@@ -1,7 +1,7 @@
 """The one writer: group commit without linger. The batch is whatever queued while the last commit
 ran; idle latency is one commit, under load hundreds of operations share one.
 
-    take -> begin -> load all touches() -> apply() each, in order -> flush -> COMMIT -> answer
+    take -> begin -> load all touches() -> apply() each, in order -> turn -> flush -> COMMIT -> answer
 
 The writer is written once: a backend brings the connection and something that drives `execute`
 (a thread for SQLite). It holds no rule and no SQL.
@@ -13,7 +13,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from narrows.clock import Clock
@@ -31,6 +31,7 @@ from narrows.errors import (
 from narrows.storage.backend import BackendFailure, WriteConnection
 from narrows.storage.committed import Committed
 from narrows.storage.lookups import Touch
+from narrows.storage.noted import TURN, NotAdvancedYet, TurnAsks
 from narrows.storage.transaction import Limits, Transaction
 
 log = logging.getLogger("narrows.storage")
@@ -63,6 +64,26 @@ class Undecided(Exception):
     def __init__(self, questions: Sequence[Any]) -> None:
         super().__init__(f"{len(questions)} questions")
         self.questions = tuple(questions)
+
+
+class UndecidedTurn(Undecided):
+    """The same for what follows from an operation: the answers belong to the turn, not to the operation."""
+
+
+class Turns(Protocol):
+    """What advances the workflow runs of which a batch has noted something (`operations/turns.py`)."""
+
+    def run(self, tx: Transaction) -> Iterator[list[Touch]]:
+        """Yields what must be loaded. Raises TurnAsks."""
+
+
+class NoTurns:
+    """For a store without workflows."""
+
+    def run(self, tx: Transaction) -> Iterator[list[Touch]]:
+        if tx.notes.take():
+            raise InvariantViolated("nothing advances workflow runs here")
+        yield from ()
 
 
 class Ticket(NamedTuple):
@@ -123,6 +144,8 @@ class Writer:
         self._queued_bytes = 0
         self._closing = False
         self._condition = threading.Condition()
+        #: Set by whoever knows the rules (the service).
+        self.turns: Turns = NoTurns()
 
     def begin_after(self, stamp: int) -> None:
         """Let every stamp be later than this one, the newest in the store."""
@@ -269,7 +292,11 @@ class Writer:
             tx = Transaction(*self._stamp(connection.now), self.limits, connection.writer_name)
             await self._load(connection, tx, touches)
             await self._step("loaded")
-            outcomes = [self._apply(tx, ticket.operation) for ticket in batch]
+            outcomes = [
+                await self._perform(connection, tx, place, ticket.operation)
+                for place, ticket in enumerate(batch)
+            ]
+            await self._turn(connection, tx)
             await self._step("applied")
             await self._flush(connection, tx)
             await self._step("flushed")
@@ -277,12 +304,49 @@ class Writer:
         except (BackendFailure, BatchMustSplit):
             await connection.rollback()
             raise
+        except TurnAsks as asks:
+            await connection.rollback()
+            return await self._without(connection, batch, asks)
         except Exception as error:
             # A page that cannot be read, a text that cannot be written: only one operation's affair.
             await connection.rollback()
             raise BatchMustSplit(f"it failed as a whole ({error})") from error
         await self._step("committed")
         return Result(outcomes, _committed(tx, len(batch), self.clock.monotonic() - started))
+
+    async def _without(self, connection: WriteConnection, batch: Sequence[Ticket], asks: TurnAsks) -> Result:
+        """The operations that what is asked comes from are answered so; the others are run again."""
+        asked = [asks.of(place) for place in range(len(batch))]
+        rest = [ticket for ticket, questions in zip(batch, asked, strict=True) if not questions]
+        result = await self._attempt(connection, rest) if rest else Result([], None)
+        outcomes = iter(result.outcomes)
+        return result._replace(
+            outcomes=[
+                Outcome(error=UndecidedTurn(questions)) if questions else next(outcomes)
+                for questions in asked
+            ]
+        )
+
+    async def _perform(
+        self, connection: WriteConnection, tx: Transaction, place: int, operation: Operation
+    ) -> Outcome:
+        """Apply one operation; where it has to see what follows from those before it, after that."""
+        tx.notes.act(place)
+        try:
+            return self._apply(tx, operation)
+        except NotAdvancedYet:
+            await self._turn(connection, tx)
+            tx.notes.act(place)
+            return self._apply(tx, operation)
+        finally:
+            tx.notes.act(None)
+
+    async def _turn(self, connection: WriteConnection, tx: Transaction) -> None:
+        """Advance the workflow runs of which something has been noted."""
+        tx.notes.act(TURN)
+        for touches in self.turns.run(tx):
+            await connection.lock(touches)
+            await self._load(connection, tx, touches)
 
     async def _step(self, name: str) -> None:
         """A fail-point; one that answers something holds the writer until that has come."""
@@ -317,6 +381,10 @@ class Writer:
                 self.invariant_violations += 1
                 raise BatchMustSplit("a refused operation had saved something") from refusal
             return Outcome(error=refusal)
+        except NotAdvancedYet as early:
+            if tx.changes != before:
+                raise BatchMustSplit("an operation that came too early had saved something") from early
+            raise
         except Exception as error:
             if isinstance(error, InvariantViolated):
                 self.invariant_violations += 1

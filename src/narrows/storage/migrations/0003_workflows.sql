@@ -106,9 +106,8 @@ create table workflow_run_counters (
   primary key (project_id, workflow_id, writer)
 ) without rowid;
 
--- The wait of a step: which, and what else than a number of received triggers decides it.
+-- The wait of a step: of which workflow run, and what else than a number of received triggers decides it.
 alter table wait_groups add column workflow_run_id text;
-alter table wait_groups add column step integer;
 alter table wait_groups add column distinct_by text;
 alter table wait_groups add column has_veto integer not null default 0;
 

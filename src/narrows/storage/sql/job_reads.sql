@@ -50,7 +50,9 @@ order by i.project_id, i.job_id
 
 -- name: pending_messages
 -- What is not consumed yet, of all projects, the oldest first.
-select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at, m.body, m.payload, m.payload_id
+select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at, m.body,
+  coalesce(m.payload, p.body) as payload, m.payload_id
 from messages as m
+left join payloads as p on p.project_id = m.project_id and p.id = m.payload_id
 order by m.id
 limit :most

@@ -121,18 +121,18 @@ on conflict (project_id, job_id, writer) do update set
 
 -- name: wait_groups_by_id
 select g.project_id, g.id, g.root_id, g.run_id, g.mode, g.needed, g.trigger_ids, g.on_timeout,
-  g.on_cancel, g.created_at, g.workflow_run_id, g.step, g.distinct_by, g.has_veto
+  g.on_cancel, g.created_at, g.workflow_run_id, g.distinct_by, g.has_veto
 from @input(project_id text, id text) as i
 cross join wait_groups as g
 where g.project_id = i.project_id and g.id = i.id
 
 -- name: insert_wait_groups
 insert into wait_groups (project_id, id, root_id, run_id, mode, needed, trigger_ids, on_timeout, on_cancel, created_at,
-  workflow_run_id, step, distinct_by, has_veto)
+  workflow_run_id, distinct_by, has_veto)
 select project_id, id, root_id, run_id, mode, needed, trigger_ids, on_timeout, on_cancel, created_at,
-  workflow_run_id, step, distinct_by, has_veto
+  workflow_run_id, distinct_by, has_veto
 from @input(project_id text, id text, root_id text, run_id text, mode text, needed integer, trigger_ids text,
-  on_timeout text, on_cancel text, created_at integer, workflow_run_id text, step integer, distinct_by text,
+  on_timeout text, on_cancel text, created_at integer, workflow_run_id text, distinct_by text,
   has_veto integer)
 
 -- name: delete_wait_groups

@@ -104,9 +104,8 @@ create table workflow_run_counters (
   primary key (project_id, workflow_id, writer)
 );
 
--- The wait of a step: which, and what else than a number of received triggers decides it.
+-- The wait of a step: of which workflow run, and what else than a number of received triggers decides it.
 alter table wait_groups add column workflow_run_id text collate "C";
-alter table wait_groups add column step bigint;
 alter table wait_groups add column distinct_by text collate "C";
 alter table wait_groups add column has_veto bigint not null default 0;
 

@@ -3,8 +3,9 @@
 -- can wait for one another in a line, but never in a circle.
 
 -- name: lock_roots
--- Resolves what the batch names to the runs that it belongs to (links never change), locks those, then
--- the triggers that have no run. Answers which runs were locked; these triggers as they are under their locks
+-- Resolves what the batch names to the roots that it belongs to (links never change): workflow runs, then runs,
+-- also those of a workflow run, which a claim locks without their root. Locks those, then
+-- the triggers that have neither. Answers which runs were locked; these triggers as they are under their locks
 -- (what another changed before is read anew, unlike everything else of a statement), their columns in the order
 -- of core.records.Trigger; which trigger was the newest of each key when this began; who waits for the triggers
 -- that are waiting still; and the time after the last lock.
@@ -35,10 +36,27 @@ with by_key as (
 ), roots_named as materialized (
   select n.project_id, n.root_id as id from named as n where n.root_id is not null
   union
+  select n.project_id, n.job_run_id from named as n where n.job_run_id is not null
+  union
   select i.project_id, i.id from unnest($9::text[], $10::text[]) as i(project_id, id)
+), workflow_runs_named as materialized (
+  select n.project_id, n.id from roots_named as n
+  union
+  select r.project_id, r.root_id
+  from roots_named as n
+  join runs as r on r.project_id = n.project_id and r.id = n.id
+), locked_workflow_runs as materialized (
+  select w.project_id, w.id
+  from workflow_runs_named as n
+  join workflow_runs as w on w.project_id = n.project_id and w.id = n.id
+  order by w.project_id, w.id
+  for no key update of w
+), before as materialized (
+  select count(*) as locked from locked_workflow_runs
 ), locked_runs as materialized (
   select r.project_id, r.id
-  from roots_named as n
+  from before
+  join roots_named as n on before.locked >= 0
   join runs as r on r.project_id = n.project_id and r.id = n.id
   order by r.project_id, r.id
   for no key update of r
@@ -56,13 +74,15 @@ with by_key as (
   join triggers as t on t.project_id = n.project_id and t.id = n.id
   where n.root_id is null or not exists (
     select 1 from locked_runs as l where l.project_id = n.project_id and l.id = n.root_id)
+    and not exists (
+    select 1 from locked_workflow_runs as l where l.project_id = n.project_id and l.id = n.root_id)
   order by t.project_id, t.id
   for no key update of t
 )
-select array(select l.id from locked_runs as l), array(select row(l.*) from locked_triggers as l),
+select array(select l.id from locked_runs as l union all select l.id from locked_workflow_runs as l), array(select row(l.*) from locked_triggers as l),
   array(select row(k.project_id, k.event_key, k.id) from by_key as k),
   array(select row(n.project_id, n.root_id, n.job_run_id, n.wait_group_id) from named as n
-    where n.status = 'waiting' and n.wait_group_id is not null and n.job_run_id is not null),
+    where n.status = 'waiting' and n.wait_group_id is not null),
   cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 
 -- name: lock_limited_jobs
@@ -72,6 +92,13 @@ join jobs as j on j.project_id = i.project_id and j.id = i.id
 where j.max_concurrency is not null
 order by j.project_id, j.id
 for no key update of j
+
+-- name: lock_runs
+-- Runs of roots that are locked: nobody else but a claim, which waits for nothing, has these.
+select r.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+join runs as r on r.project_id = i.project_id and r.id = i.id
+order by r.project_id, r.id
+for no key update of r
 
 -- name: lock_deliveries
 select d.id from unnest($1::text[], $2::text[]) as i(project_id, id)

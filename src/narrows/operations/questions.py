@@ -1,0 +1,63 @@
+"""What the turn of a workflow run asks to have worked out beside the writer. A question carries all that it is
+about, so that its answer holds whatever has changed meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from narrows.storage.lookups import Touch
+from narrows.storage.transaction import Transaction
+from narrows.storage.writer import Operation
+
+Pairs = tuple[tuple[str, Any], ...]
+
+
+class ConditionQuestion(NamedTuple):
+    """Does this hold? Answered by `Conditions.answer`: true, false, or a sentence that says why that cannot be
+    told. Payload and outputs are JSON texts; outputs and statuses stand beside the names of their steps."""
+
+    expression: str
+    payload: str | None
+    outputs: Pairs
+    statuses: Pairs
+
+
+class TransformQuestion(NamedTuple):
+    """What does the path find in this output? Answered by `JsonPaths.transform`."""
+
+    path: str
+    output: str | None
+
+
+TurnQuestion = ConditionQuestion | TransformQuestion
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An operation that comes back with answers for the turn that follows it."""
+
+    operation: Any
+    answers: dict[Any, Any]
+
+    @property
+    def background(self) -> bool:
+        is_background: bool = self.operation.background
+        return is_background
+
+    @property
+    def size_bytes(self) -> int:
+        size: int = self.operation.size_bytes
+        return size
+
+    def touches(self) -> list[Touch]:
+        inner: Operation = self.operation
+        return [*inner.touches()]
+
+    def answered(self, answers: dict[Any, Any]) -> Answered:
+        """With answers that the operation itself asked for."""
+        return Answered(self.operation.answered(answers), self.answers)
+
+    def apply(self, tx: Transaction) -> Any:
+        tx.notes.answers.update(self.answers)
+        return self.operation.apply(tx)

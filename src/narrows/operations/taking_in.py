@@ -1,0 +1,272 @@
+"""The first phase of a turn: from what was noted to what has happened. Late news of an earlier attempt are dropped,
+waits with a veto are judged, and what completes gets its output and its event key: where one of those cannot be
+made, the step has failed instead."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from typing import NamedTuple
+
+from narrows.core import step_waits
+from narrows.core.graphs import mask, members
+from narrows.core.keys import check_key
+from narrows.core.states import FactKind, StepStatus, StepType
+from narrows.core.step_states import StepStates
+from narrows.core.templates import render
+from narrows.core.waits import WAIT_IS_OVER
+from narrows.core.workflow_definitions import MAX_HOPS
+from narrows.core.workflow_records import Step
+from narrows.core.workflow_steps import Approval, EventWait, JobWork, SubWorkflow
+from narrows.core.workflows import Happened
+from narrows.errors import InvalidRequest
+from narrows.operations.advancing import NOTHING, Loading, Root, Value
+from narrows.operations.questions import ConditionQuestion, TransformQuestion
+from narrows.storage.following import decide, group_triggers, part_of
+from narrows.storage.lookups import Touch
+from narrows.storage.noted import Noted
+
+_SEVERAL = (StepType.WAIT_FOR_ANY, StepType.WAIT_FOR_ALL)
+_AT_WORK = (StepStatus.RUNNING, StepStatus.WAITING)
+
+
+class News(NamedTuple):
+    """What was noted of one step's present attempt."""
+
+    noted: Noted
+    step: int
+    row: Step | None
+
+    @property
+    def attempt(self) -> int:
+        return 1 if self.row is None else self.row.attempt
+
+
+def take_in(root: Root, noted: Sequence[Noted]) -> Generator[list[Touch], None, list[Happened]]:
+    """What has happened, in the order in which it was noted. Raises Undecided."""
+    places = root.definition.places
+    yield root.row_touches(places[each.step_ref] for each in noted if each.step_ref is not None)
+    states = StepStates(root.run.steps)
+    found: list[Happened | News] = []
+    for each in noted:
+        if each.step_ref is None:
+            found.append(Happened(each.kind, error=each.error))
+            continue
+        step = places[each.step_ref]
+        news = News(each, step, root.row(step))
+        status = states.at(step)
+        if each.source is None:
+            found.append(Happened(each.kind, step, news.attempt, each.error, each.final))
+        elif _is_of_this_attempt(news):
+            if status == StepStatus.DELAYED:
+                # However its pause ended: also a person may cut it short.
+                found.append(Happened(FactKind.STEP_DUE, step))
+            elif status in _AT_WORK:
+                found.append(news)
+    told = yield from _judge(root, [each for each in found if isinstance(each, News)])
+    yield from _load_results(root, told)
+    yield from _make_outputs(root, told)
+    ends = {news.step: happened for news, happened in told}
+    return [
+        each
+        for each in (ends.pop(each.step, None) if isinstance(each, News) else each for each in found)
+        if each is not None
+    ]
+
+
+def _is_of_this_attempt(news: News) -> bool:
+    row = news.row
+    return row is not None and news.noted.source in (row.run_id, row.wait_group_id, row.child_run_id)
+
+
+# ---- vetoes ------------------------------------------------------------------------------------
+
+
+class Told(NamedTuple):
+    """How a step's work has ended."""
+
+    news: News
+    happened: Happened
+
+
+def _judge(root: Root, news: Sequence[News]) -> Generator[list[Touch], None, list[Told]]:
+    """How the work of each step has ended; a wait with a veto may still be open."""
+    told: dict[int, Told] = {}
+    vetoed: dict[int, News] = {}
+    for each in news:
+        work = root.step(each.step).work
+        if isinstance(work, EventWait) and work.veto is not None:
+            vetoed[each.step] = each
+        else:
+            end = Happened(each.noted.kind, each.step, each.attempt, each.noted.error, each.noted.final)
+            told.setdefault(each.step, Told(each, end))
+    if vetoed:
+        yield [
+            ("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in vetoed.values()
+        ]
+        yield from _load_seen(root, vetoed.values())
+        questions = {step: _veto_questions(root, each) for step, each in vetoed.items()}
+        root.ask(question for asked in questions.values() for question in asked if question is not None)
+        for step, each in vetoed.items():
+            standing = _stand(root, each, questions[step])
+            if standing is not None:
+                end = Happened(standing.kind, step, each.attempt, standing.error, standing.final)
+                told.setdefault(step, Told(each, end))
+    return list(told.values())
+
+
+def _load_seen(root: Root, vetoed: Iterable[News]) -> Loading:
+    seen: set[int] = set()
+    for each in vetoed:
+        seen.update(root.seen_by(each.step, _veto_steps(root, each.step)))
+    yield from root.load_outputs(seen, payload=False)
+
+
+def _veto_steps(root: Root, step: int) -> frozenset[str] | None:
+    work = root.step(step).work
+    return work.veto_steps if isinstance(work, EventWait) else frozenset()
+
+
+def _veto_questions(root: Root, news: News) -> list[ConditionQuestion | None]:
+    """For each trigger of the wait what the veto has to be asked of its event, if it has one."""
+    work = root.step(news.step).work
+    group = root.tx.wait_group(root.run.project_id, news.noted.source or "")
+    assert isinstance(work, EventWait)
+    assert group is not None
+    parts = [part_of(root.tx, trigger) for trigger in group_triggers(root.tx, group)]
+    seen = root.seen_by(news.step, work.veto_steps)
+    asked = set(step_waits.unasked(work, parts))
+    return [
+        root.question(work.veto or "", part.payload, seen, root.run.steps) if place in asked else None
+        for place, part in enumerate(parts)
+    ]
+
+
+def _stand(
+    root: Root, news: News, questions: Sequence[ConditionQuestion | None]
+) -> step_waits.Standing | None:
+    """How a wait with a veto stands; once it is over, whatever of it is open is closed."""
+    tx, work = root.tx, root.step(news.step).work
+    group = tx.wait_group(root.run.project_id, news.noted.source or "")
+    assert isinstance(work, EventWait)
+    assert group is not None
+    parts = [
+        part_of(tx, trigger)._replace(vetoed=None if question is None else root.answer(question))
+        for trigger, question in zip(group_triggers(tx, group), questions, strict=True)
+    ]
+    standing = step_waits.judge(work.needed, work.distinct_by, parts)
+    if standing is not None:
+        decide(tx, group, WAIT_IS_OVER, news.noted.actor, news.noted.entropy)
+    return standing
+
+
+# ---- outputs -----------------------------------------------------------------------------------
+
+
+def _completes(root: Root, told: Told) -> bool:
+    """Whether the step completes by this, if only with what its definition says for a time-out."""
+    kind, definition = told.happened.kind, root.step(told.news.step)
+    if kind == FactKind.STEP_TIMED_OUT and definition.default_output is not None:
+        return told.news.attempt >= definition.attempts
+    return kind == FactKind.STEP_COMPLETED
+
+
+def _load_results(root: Root, told: Sequence[Told]) -> Loading:
+    """The triggers of waits that are reached; the texts of those of several events."""
+    waits = [
+        each.news
+        for each in told
+        if isinstance(root.step(each.news.step).work, EventWait) and _completes(root, each)
+    ]
+    project_id = root.run.project_id
+    if not waits:
+        return
+    yield [("wait_groups_by_id", project_id, each.noted.source or "") for each in waits]
+    several = [each for each in waits if root.step(each.step).type in _SEVERAL]
+    values = [
+        Value(trigger.response_payload, trigger.response_payload_id)
+        for each in several
+        if (group := root.tx.wait_group(project_id, each.noted.source or "")) is not None
+        for trigger in group_triggers(root.tx, group)
+    ]
+    yield from root.load_texts(values)
+
+
+def _make_outputs(root: Root, told: list[Told]) -> Loading:
+    """Fill `root.outputs` and `root.emits`; where that cannot be, the step has failed."""
+    completing = [each for each in told if _completes(root, each)]
+    for each in completing:
+        root.outputs[each.news.step] = _raw_output(root, each)
+    yield from _transform(root, told, completing)
+    emitting = [
+        each for each in told if _completes(root, each) and root.step(each.news.step).emit_key is not None
+    ]
+    yield from _render_keys(root, told, emitting)
+
+
+def _raw_output(root: Root, told: Told) -> Value:
+    step, noted, row = root.step(told.news.step), told.news.noted, told.news.row
+    work = step.work
+    if told.happened.kind == FactKind.STEP_TIMED_OUT:
+        return Value(step.default_output)
+    if isinstance(work, JobWork | SubWorkflow):
+        return Value(noted.output, noted.output_id)
+    if isinstance(work, Approval):
+        votes = step_waits.votes_from_text(None if row is None else row.votes)
+        return Value(step_waits.approval_output(votes))
+    if not isinstance(work, EventWait):
+        return NOTHING
+    group = root.tx.wait_group(root.run.project_id, noted.source or "")
+    triggers = [] if group is None else group_triggers(root.tx, group)
+    if step.type in _SEVERAL:
+        parts = [part_of(root.tx, trigger) for trigger in triggers]
+        return Value(step_waits.output(parts, several=True))
+    return Value(triggers[0].response_payload, triggers[0].response_payload_id) if triggers else NOTHING
+
+
+def _transform(root: Root, told: list[Told], completing: Sequence[Told]) -> Loading:
+    paths = {
+        each.news.step: path
+        for each in completing
+        if (path := root.step(each.news.step).output_transform) is not None
+        and each.happened.kind == FactKind.STEP_COMPLETED
+    }
+    yield from root.load_texts(root.outputs[step] for step in paths)
+    questions = {step: TransformQuestion(path, root.text(root.outputs[step])) for step, path in paths.items()}
+    root.ask(questions.values())
+    for step, question in questions.items():
+        transformed = root.answer(question)
+        if transformed.fault is None:
+            root.outputs[step] = Value(transformed.output)
+        else:
+            _fail(told, step, f"its output_transform {transformed.fault}")
+
+
+def _render_keys(root: Root, told: list[Told], emitting: Sequence[Told]) -> Loading:
+    """The event keys of `event_emit_key`."""
+    named: dict[int, int] = {}
+    for each in emitting:
+        template = root.step(each.news.step).emit_key
+        assert template is not None
+        refs = {placeholder.output_of for placeholder in template.placeholders} - {None}
+        named[each.news.step] = mask(root.definition.places[ref] for ref in refs if ref is not None)
+    yield from root.load_outputs(
+        {number for seen in named.values() for number in members(seen)}, payload=bool(named)
+    )
+    for step, seen in named.items():
+        template = root.step(step).emit_key
+        assert template is not None
+        try:
+            if root.hops >= MAX_HOPS:
+                raise InvalidRequest(f"it would be the event number {root.hops + 1} of one chain")
+            root.emits[step] = check_key(render(template, root.scope(step, members(seen))))
+        except InvalidRequest as fault:
+            root.outputs.pop(step, None)
+            _fail(told, step, f"its event_emit_key cannot be used: {fault.message}")
+
+
+def _fail(told: list[Told], step: int, error: str) -> None:
+    """It has failed for good: the same would come of another attempt."""
+    for place, each in enumerate(told):
+        if each.news.step == step:
+            failed = Happened(FactKind.STEP_FAILED, step, each.news.attempt, error, final=True)
+            told[place] = Told(each.news, failed)

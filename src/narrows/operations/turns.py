@@ -1,0 +1,114 @@
+"""The turn: every workflow run of which a batch has noted something is advanced, once, in the batch's own commit.
+
+    noted -> what has happened -> `core.workflows.advance` -> facts, rows, what is closed, what starts
+
+It goes round until nothing more follows: a step that fails to start, or a held event that ends a wait as it
+begins, is noted like anything else. Each workflow run is a generator that yields what it needs loaded; those of
+one batch go side by side, so that each round trip serves all of them.
+
+Answers that are worked out beside the writer (conditions, vetoes, `output_transform`) are found by what they
+were asked about, so that they cannot be stale. One that is missing ends the turn with `TurnAsks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from narrows.core import workflows as rules
+from narrows.core.states import WORKFLOW_RUN_ENDED
+from narrows.core.workflow_definitions import Definition
+from narrows.core.workflow_records import WorkflowVersion
+from narrows.core.workflows import Advance, Happened
+from narrows.operations.advancing import Root
+from narrows.operations.carrying_out import carry_out
+from narrows.operations.questions import ConditionQuestion
+from narrows.operations.taking_in import take_in
+from narrows.storage.lookups import Touch
+from narrows.storage.noted import Noted, RunKey, TurnAsks
+from narrows.storage.transaction import Transaction
+from narrows.storage.writer import Undecided
+
+Turn = Generator[list[Touch], None, None]
+
+
+class Definitions(Protocol):
+    """Parsed definitions, kept."""
+
+    def known(self, project_id: str, workflow_id: str, version: int) -> Definition | None: ...
+
+    def parsed(self, version: WorkflowVersion, *, keep: bool = True) -> Definition: ...
+
+
+class Turns:
+    """Hands the writer what has to be loaded, and goes on when it is at hand."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self._definitions = definitions
+
+    def run(self, tx: Transaction) -> Iterator[list[Touch]]:
+        """Raises TurnAsks, with the questions of all that could not go on."""
+        while noted := tx.notes.take():
+            asked: dict[RunKey, Sequence[object]] = {}
+            turns = {key: self._turn(tx, key, what) for key, what in noted.items()}
+            while turns:
+                touches: list[Touch] = []
+                for key, turn in list(turns.items()):
+                    try:
+                        touches += next(turn)
+                    except StopIteration:
+                        del turns[key]
+                    except Undecided as undecided:
+                        asked[key] = undecided.questions
+                        del turns[key]
+                if turns:
+                    yield touches
+            if asked:
+                raise TurnAsks(asked, tx.notes)
+
+    def _turn(self, tx: Transaction, key: RunKey, noted: Sequence[Noted]) -> Turn:
+        yield [("workflow_runs_by_id", *key), ("roots_by_id", *key)]
+        run = tx.workflow_run(*key)
+        if run is None or run.status in WORKFLOW_RUN_ENDED:
+            return  # what comes after the end concerns nobody
+        version = (run.workflow_id, run.workflow_version)
+        definition = self._definitions.known(run.project_id, *version)
+        if definition is None:
+            yield [("workflow_versions_by_id", run.project_id, run.workflow_id, str(run.workflow_version))]
+            kept = tx.workflow_version(run.project_id, *version)
+            assert kept is not None, "a version goes after its last run"
+            # One that was made in this very batch may yet be given up.
+            definition = self._definitions.parsed(kept, keep=kept.created_at < tx.now)
+        root = Root(tx, run, definition, noted)
+        happened = yield from take_in(root, noted)
+        if happened:
+            advance = yield from _advance(root, happened)
+            yield from carry_out(root, advance)
+
+
+def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch], None, Advance]:
+    """What follows, with the answers to all conditions that have to be asked for it. Raises Undecided."""
+    answers: dict[int, rules.Answer] = {}
+    while True:
+        run = root.run
+        advance = rules.advance(root.definition, run.status, run.steps, happened, answers)
+        if not advance.questions:
+            return advance
+        asked = yield from _conditions(root, advance)
+        root.ask(asked.values())
+        answers |= {step: root.answer(question) for step, question in asked.items()}
+
+
+def _conditions(
+    root: Root, advance: Advance
+) -> Generator[list[Touch], None, Mapping[int, ConditionQuestion]]:
+    """The conditions that have to be asked, each with what it may look at."""
+    definition = root.definition
+    needed = {step: root.seen_by(step, definition.steps[step].condition_steps) for step in advance.questions}
+    yield from root.load_outputs({other for seen in needed.values() for other in seen}, payload=True)
+    return {
+        step: root.question(
+            definition.steps[step].condition or "", root.payload(), needed[step], advance.steps
+        )
+        for step in advance.questions
+    }

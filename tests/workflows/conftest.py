@@ -1,0 +1,7 @@
+"""The fixtures of this suite."""
+
+from __future__ import annotations
+
+from tests.storage.fixtures import backend
+
+__all__ = ["backend"]
