@@ -107,7 +107,7 @@ def test_a_terminal_without_those_characters_gets_others() -> None:
     assert signs_for("iso-8859-1") is ASCII
 
 
-def test_what_is_too_wide_is_listed_by_layers() -> None:
+def test_what_is_too_wide_islisted_by_layers() -> None:
     after = {"x": "", **{f"s{number}": "x" for number in range(9)}, "j": " ".join(f"s{n}" for n in range(9))}
     lines = drawn(after, {"x": "completed"}, width=40).splitlines()
     assert lines[0].split() == ["1", "✓", "x", "job"]
@@ -117,7 +117,7 @@ def test_what_is_too_wide_is_listed_by_layers() -> None:
     assert len(lines) == 13
 
 
-def test_what_is_too_large_is_listed_at_once() -> None:
+def test_what_is_too_large_islisted_at_once() -> None:
     everything = [f"s{number}" for number in range(1_000)]
     after = {ref: " ".join(everything[:number]) for number, ref in enumerate(everything)}
     assert layers(nodes(after), [4] * 1_000) is None

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from narrows.cli.graphs import Node, Place, depths, layers
-from narrows.cli.output import shown
+from narrows.cli.output import out, shown
 
 _UP, _DOWN, _LEFT, _RIGHT = 1, 2, 4, 8
 _LONGEST_LABEL: Final = 30
@@ -85,8 +85,13 @@ def picture(nodes: Sequence[Node], width: int, signs: Signs = UNICODE) -> list[T
     labels = {node.ref: _label(node, signs) for node in nodes}
     found = layers(nodes, [cell_len(labels[node.ref].plain) for node in nodes])
     fits = found is not None and all(layer[-1].right <= width for layer in found)
-    lines = list(_drawn(found, labels, signs)) if found is not None and fits else _listed(nodes, signs)
-    return [*lines, *_legend(nodes, signs)]
+    lines = list(_drawn(found, labels, signs)) if found is not None and fits else listed(nodes, signs)
+    return [*lines, *legend(nodes, signs)]
+
+
+def print_picture(nodes: Sequence[Node]) -> None:
+    for line in picture(nodes, out.width, signs_for(out.encoding)):
+        out.print(line, soft_wrap=True)
 
 
 def _label(node: Node, signs: Signs) -> Text:
@@ -100,7 +105,7 @@ def _label(node: Node, signs: Signs) -> Text:
     return Text(f"{opening}{signs.states[node.status]} {ref}{closing}", style=STYLES[node.status])
 
 
-def _legend(nodes: Sequence[Node], signs: Signs) -> list[Text]:
+def legend(nodes: Sequence[Node], signs: Signs) -> list[Text]:
     """What the signs mean that occur."""
     present = [status for status in signs.states if any(node.status == status for node in nodes)]
     if not present:
@@ -215,7 +220,8 @@ def _touch(one: _Line, other: _Line) -> bool:
 # ---- the list --------------------------------------------------------------------------------
 
 
-def _listed(nodes: Sequence[Node], signs: Signs) -> list[Text]:
+def listed(nodes: Sequence[Node], signs: Signs) -> list[Text]:
+    """Each step on a line of its own, with the number of its layer."""
     depth = depths(nodes)
     width = min(max(cell_len(shown(node.ref)) for node in nodes), _LONGEST_LABEL) + 2
     lines = []

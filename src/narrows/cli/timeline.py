@@ -16,7 +16,7 @@ from narrows.client import calls
 from narrows.client.attempts import attempt
 from narrows.client.call import Call
 from narrows.client.run_waiting import LIVE
-from narrows.client.steps import Conditions, Step
+from narrows.client.steps import Conditions, Pause, Step
 from narrows.wire.run_messages import RunEvent
 
 R = TypeVar("R")
@@ -48,21 +48,32 @@ class _Logged(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Patient(Generic[R]):
-    """A call by somebody who follows: a server that is away for long is lived through."""
+    """A call by somebody who follows: a server that is away for long is lived through. `pause_secs` go by
+    before it."""
 
     call: Call[R]
+    pause_secs: float = 0
 
     def steps(self, conditions: Conditions) -> Generator[Step, Any, R]:
-        return attempt(self.call, conditions, retry_secs=conditions.reconnect_secs)
+        if self.pause_secs:
+            yield Pause(self.pause_secs)
+        return (yield from attempt(self.call, conditions, retry_secs=conditions.reconnect_secs))
 
 
 class Timeline:
-    """The lines of one run, and how far they were read."""
+    """The lines of one run, and how far they were read. `call` reads a page of them."""
 
-    def __init__(self, session: Session, run_id: str, wanted: Callable[[str], bool] = bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        run_id: str,
+        wanted: Callable[[str], bool] = bool,
+        call: Callable[..., Call[Any]] = calls.run_events,
+    ) -> None:
         self._session = session
         self._run_id = run_id
         self._wanted = wanted
+        self._call = call
         self._last_id: str | None = None
 
     async def new_lines(self) -> list[bytes]:
@@ -98,7 +109,7 @@ class Timeline:
             run = await self._session.client.perform(Patient(poll))
 
     async def _page(self, cursor: str | None) -> _Page:
-        call = calls.run_events(self._run_id, limit=_PAGE_LIMIT, cursor=cursor)
+        call = self._call(self._run_id, limit=_PAGE_LIMIT, cursor=cursor)
         return await self._session.client.perform(Patient(_unread(call)))
 
 
