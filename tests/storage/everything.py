@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from typing import Any, Final
 
 from narrows.core.deliveries import Outcome
 from narrows.core.states import ENDED
@@ -17,6 +19,7 @@ from narrows.operations.reads.deliveries import ListDeliveries
 from narrows.operations.run_plane import SaveCheckpoint
 from tests.storage.kit import PROJECT, Bench
 from tests.storage.runs import SECOND, Runs
+from tests.storage.workflows import Workflows
 
 LARGE = '"' + "x" * 3_000 + '"'
 
@@ -24,6 +27,7 @@ LARGE = '"' + "x" * 3_000 + '"'
 async def fill(bench: Bench) -> None:
     """Every table of what a project has gets a row."""
     await _fill_waits(bench)
+    await _fill_workflows(bench, Workflows(bench))
     await _fill_runs(Runs(bench))
 
 
@@ -70,9 +74,67 @@ async def _fill_runs(runs: Runs) -> None:
     await bench.perform(runs.deleting("gone", cancel_runs=True))
 
 
+#: Steps of all kinds; `again` is tried a second time.
+_FLOW: Final[tuple[dict[str, Any], ...]] = (
+    {
+        "step_ref": "early",
+        "step_type": "wait_for_event",
+        "event_key": "{{key}}:early",
+        "event_emit_key": "{{key}}:emitted",
+    },
+    {"step_ref": "work", "job_slug": "task"},
+    {"step_ref": "again", "job_slug": "task", "retry_max_attempts": 2},
+    {"step_ref": "any", "step_type": "wait_for_any", "event_keys": ["{{key}}:1", "{{key}}:2"]},
+    {"step_ref": "ask", "step_type": "approval"},
+    {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "30m"},
+    {
+        "step_ref": "sub",
+        "step_type": "sub_workflow",
+        "workflow_slug": "child",
+        "payload": {"large": "{{large}}"},
+    },
+    {"step_ref": "last", "job_slug": "task", "depends_on": ["any"]},
+)
+
+
+async def _fill_workflows(bench: Bench, workflows: Workflows) -> None:
+    """A workflow run that has completed, one that was canceled and one that goes on from there, one with a step
+    in each state, and one that is paused. Messages are left."""
+    runs = Runs(bench)
+    await runs.create("task", max_attempts=1)
+    await workflows.create("child", {"step_ref": "wait", "step_type": "approval"})
+    await workflows.create("short", {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1s"})
+    flow = await workflows.create("flow", *_FLOW)
+    short = await workflows.trigger("short")
+    bench.clock.advance(secs=2)
+    await bench.perform(bench.expiring(*[each for each in await bench.listed() if each.root_id == short.id]))
+    await workflows.update(flow, *_FLOW, name="Flow")
+    gone = await workflows.trigger("flow", _payload("gone"))
+    await bench.send("gone:early", LARGE)
+    await workflows.consume()
+    await workflows.cancel(gone)
+    await workflows.consume()
+    await workflows.trigger("flow", _payload("living"))
+    await workflows.consume()
+    done, failed = await runs.claim("task", limit=2)
+    await runs.complete(done, LARGE)
+    await runs.fail(failed)
+    await workflows.retry(gone)
+    paused = await workflows.trigger("flow", _payload("paused"))
+    await workflows.switch(paused, paused=True)
+    await bench.send("paused:early", LARGE)
+
+
+def _payload(key: str) -> str:
+    return json.dumps({"key": key, "large": LARGE})
+
+
 async def end(bench: Bench) -> None:
     """Nothing lives any more: every wait is settled, every run has ended, every webhook was called."""
-    runs = Runs(bench)
+    runs, workflows = Runs(bench), Workflows(bench)
+    for each in await workflows.living():
+        await workflows.cancel(each)
+    await workflows.consume()
     for run in (await bench.store.read(ListRuns(project_id=PROJECT))).items:
         if run.status not in ENDED:
             await bench.perform(runs.canceling(run))

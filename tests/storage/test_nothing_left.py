@@ -16,7 +16,18 @@ from tests.storage.everything import end, fill
 from tests.storage.kit import PROJECT, Bench, SqliteBackend, opened
 
 #: What a project is, as against what happened in it.
-DEFINITIONS = {"api_keys", "counters", "jobs", "marks", "projects", "run_counters", "schema_migrations"}
+DEFINITIONS = {
+    "api_keys",
+    "counters",
+    "jobs",
+    "marks",
+    "projects",
+    "run_counters",
+    "schema_migrations",
+    "workflow_run_counters",
+    "workflow_versions",
+    "workflows",
+}
 
 
 def _counts(path: Path) -> dict[str, int]:

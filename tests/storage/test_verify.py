@@ -52,6 +52,9 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update runs set payload_id = null",
         "update runs set result_id = null",
         "update runs set state_id = null",
+        "update workflow_runs set payload_id = null",
+        "update steps set output_id = null",
+        "update messages set payload_id = null",
     ),
     "verify_projects": ("delete from projects",),
     "verify_counters": ("update counters set received = received + 1",),
@@ -72,7 +75,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "verify_jobs": ("delete from jobs where slug = 'build'", "delete from projects"),
     "verify_deleted_jobs": (
         "update jobs set deleted_at = 1 where slug = 'build'",
-        "insert into messages values ('default', 'm', 'cancel_runs_of_job', 'no-such-job', null, 0, 1)",
+        """insert into messages (project_id, id, kind, subject_id, hops, created_at)
+        values ('default', 'm', 'cancel_runs_of_job', 'no-such-job', 0, 1)""",
     ),
     "verify_waiting_runs": (
         "update runs set wait_group_id = null where status = 'waiting'",
@@ -93,8 +97,9 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update runs set holder = null where status = 'executing'",
     ),
     "verify_run_roots": (
-        "update roots set ended_at = 1 where ended_at is null",
-        "update roots set ended_at = null",
+        "update roots set ended_at = 1 where ended_at is null and kind = 'run'",
+        "update roots set ended_at = 1 where ended_at is null and kind = 'workflow_run'",
+        "update roots set ended_at = null where kind = 'run'",
         "delete from roots",
     ),
     "verify_run_payloads": (
@@ -134,6 +139,120 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "delete from triggers where notify_url is not null",
     ),
     "verify_notified": ("delete from deliveries",),
+    "verify_workflow_run_counters": (
+        "update workflow_run_counters set paused = paused + 1",
+        "delete from workflow_run_counters",
+        "delete from workflow_runs where status = 'completed'",
+    ),
+    "verify_workflows": (
+        "delete from workflow_versions where version = 1",
+        "delete from workflow_versions where version = 2",
+        "delete from workflows where slug = 'flow'",
+        "delete from projects",
+        "update workflows set version = version + 1 where slug = 'short'",
+        "update workflow_runs set workflow_version = 3 where status = 'paused'",
+    ),
+    "verify_workflow_run_roots": (
+        "update roots set ended_at = 1 where ended_at is null and kind = 'workflow_run'",
+        "update roots set ended_at = null where kind = 'workflow_run'",
+        "update roots set kind = 'run'",
+        "update roots set kind = 'workflow_run'",
+        "delete from roots where kind = 'workflow_run'",
+        "delete from workflow_runs where status = 'paused'",
+    ),
+    "verify_workflow_run_states": (
+        "update workflow_runs set finished_at = null where status = 'completed'",
+        "update workflow_runs set finished_at = 1 where status = 'running'",
+        "update workflow_runs set due_at = 1 where status = 'canceled'",
+        *(
+            f"update workflow_runs set steps = replace(steps, 'x', '{letter}') where status = 'canceled'"
+            for letter in "pqrwd"
+        ),
+        # Nothing of it goes on, and nothing will ever make it.
+        """update workflow_runs set steps = replace(replace(replace(steps, 'r', 'q'), 'w', 'q'), 'd', 'q')
+        where status = 'running'""",
+        """update workflow_runs set steps = replace(replace(steps, 'r', 'c'), 'w', 'c')
+        where status = 'paused'""",
+    ),
+    "verify_steps": (
+        *(
+            f"update steps set status = 'skipped', finished_at = 1 where status = '{status}'"
+            for status in ("running", "waiting", "delayed", "completed", "canceled")
+        ),
+        "update steps set status = 'queued' where status = 'running'",
+        "update steps set step = -1 where step = 5",
+        "update steps set step = 8 where step = 5",
+        "update steps set id = 'other' where status = 'running'",
+        "update steps set finished_at = 1 where status = 'waiting'",
+        "update steps set finished_at = null where status = 'completed'",
+        "delete from workflow_runs where status = 'completed'",
+    ),
+    "verify_step_rows": (
+        *(
+            f"delete from steps where status = '{status}'"
+            for status in ("running", "waiting", "delayed", "completed")
+        ),
+        "update workflow_runs set steps = replace(steps, 'p', 's')",
+    ),
+    "verify_running_steps": (
+        "update steps set run_id = 'other' where status = 'running' and run_id is not null",
+        "update steps set child_run_id = 'other' where status = 'running' and child_run_id is not null",
+        "update runs set finished_at = 1 where workflow_run_id is not null",
+        "update runs set workflow_step_run_id = 'other'",
+        "delete from messages where kind = 'start_workflow_run'",
+        "update workflow_runs set finished_at = 1 where parent_run_id is not null",
+        "update workflow_runs set parent_step = 0 where parent_run_id is not null",
+    ),
+    "verify_waiting_steps": (
+        "update steps set wait_group_id = null where status = 'delayed'",
+        "update steps set wait_group_id = null where status = 'waiting'",
+        "update wait_groups set workflow_run_id = 'other'",
+        "update triggers set workflow_step_run_id = 'other'",
+        "update triggers set status = 'received', settled_at = 1, received_at = 1 where event_key = 'living:1'",
+        "update triggers set status = 'canceled', settled_at = 1 where event_key like 'retry:%'",
+        "update wait_groups set needed = 3 where workflow_run_id is not null",
+    ),
+    "verify_waits_of_steps": (
+        "update workflow_runs set status = 'failed', finished_at = 1 where status = 'paused'",
+        "update steps set status = 'canceled', finished_at = 1 where status = 'waiting'",
+        "update steps set wait_group_id = 'other' where status = 'delayed'",
+        "update triggers set workflow_step_run_id = null where trigger_type = 'sleep'",
+        "update triggers set root_id = 'other' where trigger_type = 'approval'",
+    ),
+    "verify_runs_of_steps": (
+        "update workflow_runs set status = 'failed', finished_at = 1 where status = 'paused'",
+        "update steps set status = 'delayed' where status = 'running'",
+        "update steps set run_id = 'other' where status = 'running'",
+        "update runs set root_id = id where workflow_run_id is not null",
+        "update runs set workflow_step_run_id = null where workflow_run_id is not null",
+    ),
+    "verify_sub_workflows": (
+        "update workflow_runs set depth = 1 where status = 'paused'",
+        "update workflow_runs set depth = 2 where depth = 1",
+        "update workflow_runs set parent_step = null where depth = 1",
+        "update workflow_runs set parent_step = 8 where depth = 1",
+        "update steps set status = 'canceled', finished_at = 1 where status = 'running'",
+        "update steps set child_run_id = 'other' where status = 'running'",
+        "delete from steps where step_ref = 'sub'",
+    ),
+    "verify_workflow_payloads": (
+        "delete from payloads where id in (select payload_id from workflow_runs)",
+        "delete from payloads where id in (select output_id from steps)",
+        "update messages set payload_id = 'gone' where payload_id is not null",
+    ),
+    "verify_workflow_facts": (
+        "update workflow_runs set version = version + 1 where status = 'paused'",
+        "update workflow_runs set last_fact_id = (select last_fact_id from runs) where status = 'paused'",
+        "delete from facts where kind = 'workflow_run.completed'",
+        "update workflow_runs set status = 'failed' where status = 'canceled'",
+        "update steps set last_fact_id = (select last_fact_id from workflow_runs) where status = 'running'",
+        "update steps set status = 'failed' where status = 'canceled'",
+        "delete from facts where kind = 'step.retried'",
+    ),
+    "verify_workflow_runs_ended_once": (
+        _copied("workflow_run.canceled"),
+        "update facts set kind = 'workflow_run.completed' where kind = 'workflow_run.created'",
+    ),
 }
 
 
