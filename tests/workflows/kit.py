@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -18,7 +19,7 @@ from narrows.operations.base import DEV
 from narrows.operations.dispatch import Claim, ClaimRuns, DispatchResult, FinishDispatch
 from narrows.operations.jobs import CreateJob
 from narrows.operations.reads import PendingMessages
-from narrows.operations.reads.workflow_runs import GetWorkflowRun, WorkflowRunSteps
+from narrows.operations.reads.workflow_runs import GetWorkflowRun, ListWorkflowRuns, WorkflowRunSteps
 from narrows.operations.reads.workflows import GetWorkflow
 from narrows.operations.steps import DecideStep, RetryStep, SkipStep
 from narrows.operations.workflow_runs import (
@@ -92,6 +93,20 @@ class Workflows:
         await self.define(*steps, **fields)
         return await self.start(payload)
 
+    async def together(self, *operations: Any) -> list[Any]:
+        """Performed by the service (which answers questions), their first round in one commit."""
+        self.bench.gate.shut()
+        plug = asyncio.create_task(self.bench.project(exist_ok=True))
+        try:
+            await self.bench.gate.reached()
+            tasks = [asyncio.create_task(self.bench.service.perform(each)) for each in operations]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        finally:
+            self.bench.gate.open()
+        await plug
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
     # ---- looking -----------------------------------------------------------------------------
 
     async def run(self, run_id: str) -> WorkflowRun:
@@ -102,6 +117,23 @@ class Workflows:
 
     async def status(self, run_id: str) -> str:
         return str((await self.run(run_id)).status)
+
+    async def listed(self) -> list[WorkflowRun]:
+        """All workflow runs, the newest first."""
+        found: list[WorkflowRun] = []
+        cursor = None
+        while True:
+            page = await self.bench.service.read(
+                ListWorkflowRuns(project_id=PROJECT, limit=100, cursor=cursor)
+            )
+            found += page.items
+            if not page.has_more:
+                return found
+            cursor = page.next_cursor
+
+    async def child(self, run_id: str, ref: str) -> WorkflowRun:
+        """The sub-workflow of a step."""
+        return await self.run((await self.steps(run_id))[ref].child_run_id or "")
 
     async def states(self, run_id: str) -> str:
         """The letters of all steps."""

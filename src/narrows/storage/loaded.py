@@ -34,7 +34,7 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
-from narrows.core.states import ENDED, HeldStatus, RunStatus, TriggerStatus, WorkflowRunStatus
+from narrows.core.states import ENDED, HeldStatus, RunStatus, StepType, TriggerStatus, WorkflowRunStatus
 from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, TO_CHANGE, Touch
 from narrows.storage.statistics import Statistics
@@ -151,6 +151,10 @@ class Loaded:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
                     yield ("wait_groups_by_id", run.project_id, run.wait_group_id)
+        for step in self._records[Step].values():
+            # Whoever decides an approval ends its wait.
+            if step.step_type == StepType.APPROVAL and step.wait_group_id is not None:
+                yield ("wait_groups_by_id", step.project_id, step.wait_group_id)
         for group in self._records[WaitGroup].values():
             looks_into_payloads = group.has_veto or group.distinct_by is not None
             for trigger_id in msgspec.json.decode(group.trigger_ids, type=list[str]):
