@@ -35,6 +35,7 @@ def wanted(scene: Scene, event_key: str) -> Wanted:
 
 def opening(scene: Scene) -> OpenTrigger:
     fields = wanted(scene, scene.key())._asdict()
+    del fields["expires_at"]  # nobody can ask for that from outside
     joins: Literal["join", "refuse"] = "join" if scene.happens(0.3) else "refuse"
     return OpenTrigger(**scene.common(), **fields, if_waiting=joins)
 

@@ -14,7 +14,7 @@ from tests.differential.sides import Commit, Rows, Side
 #: So many differences of one comparison are told.
 MOST_TOLD = 8
 #: Statements whose rows name the process that counts, and in which column.
-_WRITERS = {"add_counters": 1, "add_run_counters": 2}
+_WRITERS = {"add_counters": 1, "add_run_counters": 2, "add_workflow_run_counters": 2}
 
 
 class Difference(AssertionError):

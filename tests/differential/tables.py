@@ -1,7 +1,7 @@
 """What a database holds, as the comparison sees it: every table with its columns and its key, which of its
 rows a statement of the writer changes, and how rows are read in the SQL that all databases share.
 
-What is storage alone stays out: SQLite's `room` in triggers and runs, and whose row of a counter it is.
+What is storage alone stays out: the `room` in SQLite's rows, and whose row of a counter it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from narrows.core import records, run_records
+from narrows.core import records, run_records, workflow_records
 from narrows.storage.lookups import Mark, TriggerTag
 from narrows.storage.sqlite import SqliteConnection
 
@@ -35,6 +35,12 @@ TABLES: dict[str, Table] = {
     "jobs": Table(run_records.Job._fields, _ID),
     "roots": Table(records.Root._fields, _ID),
     "payloads": Table(records.Payload._fields, _ID),
+    "workflows": Table(workflow_records.Workflow._fields, _ID),
+    "workflow_versions": Table(
+        workflow_records.WorkflowVersion._fields, ("project_id", "workflow_id", "version")
+    ),
+    "workflow_runs": Table(workflow_records.WorkflowRun._fields, _ID),
+    "steps": Table(workflow_records.Step._fields, ("project_id", "workflow_run_id", "step")),
     "runs": Table(run_records.Run._fields, _ID),
     "wait_groups": Table(run_records.WaitGroup._fields, _ID),
     "run_answers": Table(run_records.RunAnswer._fields, ("project_id", "run_id", "dispatch")),
@@ -53,9 +59,19 @@ TABLES: dict[str, Table] = {
     "run_counters": Table(
         run_records.RunCounters._fields[:2], ("project_id", "job_id"), run_records.RunCounters._fields[3:]
     ),
+    "workflow_run_counters": Table(
+        workflow_records.WorkflowRunCounters._fields[:2],
+        ("project_id", "workflow_id"),
+        workflow_records.WorkflowRunCounters._fields[3:],
+    ),
 }
+#: Of keys: whatever else names a row is a text.
+_NUMBERS = ("dispatch", "step", "version")
 #: The columns of a table that no other database has, or that say which process wrote a row.
-STORAGE_ONLY = {"triggers": {"room"}, "runs": {"room"}, "counters": {"writer"}, "run_counters": {"writer"}}
+STORAGE_ONLY = {
+    **dict.fromkeys(("triggers", "runs", "workflow_runs", "steps"), {"room"}),
+    **dict.fromkeys(("counters", "run_counters", "workflow_run_counters"), {"writer"}),
+}
 
 #: Statement of the writer -> the table that it changes. Each of its rows begins with the table's key.
 _WRITTEN: dict[str, str] = {
@@ -83,13 +99,21 @@ _WRITTEN: dict[str, str] = {
     "insert_facts": "facts", "delete_facts": "facts",
     "set_marks": "marks",
     "add_counters": "counters", "add_run_counters": "run_counters",
+    "add_workflow_run_counters": "workflow_run_counters",
+    "insert_workflows": "workflows", "update_workflows": "workflows",
+    "insert_workflow_versions": "workflow_versions",
+    "insert_workflow_runs": "workflow_runs", "update_workflow_runs": "workflow_runs",
+    "delete_workflow_runs": "workflow_runs",
+    "insert_steps": "steps", "update_steps": "steps",
 }  # fmt: skip
 #: Those whose rows begin with other columns, by which many rows of the table may go.
 _WRITTEN_BY: dict[str, tuple[str, tuple[str, ...]]] = {
     "delete_run_answers_of_runs": ("run_answers", ("project_id", "run_id")),
     "delete_deliveries_of_triggers": ("deliveries", ("project_id", "trigger_id")),
     "delete_callback_urls_of_triggers": ("callback_urls", ("project_id", "trigger_id")),
+    "delete_steps_of_workflow_runs": ("steps", ("project_id", "workflow_run_id")),
     "add_run_counters": ("run_counters", ("project_id", "job_id")),
+    "add_workflow_run_counters": ("workflow_run_counters", ("project_id", "workflow_id")),
 }
 
 
@@ -164,7 +188,7 @@ def _one(table: str, where: str, dialect: Dialect) -> str:
 
 def _where(columns: Sequence[str], each: str) -> str:
     picked = (
-        f"cast(value ->> {number} as {'bigint' if name == 'dispatch' else 'text'})"
+        f"cast(value ->> {number} as {'bigint' if name in _NUMBERS else 'text'})"
         for number, name in enumerate(columns)
     )
     return f" where ({', '.join(columns)}) in (select {', '.join(picked)} from {each})"

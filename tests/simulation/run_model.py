@@ -78,7 +78,7 @@ class Model(WaitModel):
         job.is_deleted = True
         return None
 
-    def _ConsumeMessage(self, operation: Any, value: Any) -> Any:  # noqa: N802
+    def _CancelRunsOfJob(self, operation: Any, value: Any) -> Any:  # noqa: N802
         runs = [self.run(operation.message.project_id, run_id) for run_id in operation.run_ids]
         live = [run for run in runs if run is not None and not run.has_ended]
         if value not in (0, len(live)):
