@@ -165,6 +165,7 @@ def test_every_role_is_in_the_table_under_a_name_of_its_own(service: Any) -> Non
         "expire",
         "expire held events",
         "wake runs",
+        "expire workflow runs",
         "consume messages",
         "write unmatched",
         "prune",

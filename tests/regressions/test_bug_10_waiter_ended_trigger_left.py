@@ -10,6 +10,7 @@ from narrows.operations.base import DEV
 from narrows.operations.runs import CancelRun
 from tests.storage.kit import PROJECT, Backend, opened
 from tests.storage.runs import Runs
+from tests.workflows.kit import Workflows, step, wait
 
 
 @pytest.mark.parametrize("together", [True, False])
@@ -51,3 +52,28 @@ async def test_the_losers_of_a_group_take_no_event_and_resume_nobody(backend: Ba
         with pytest.raises(Conflict):
             await bench.send("b", '"later"')
         assert (await runs.get(run)).status == "executing"
+
+
+async def test_no_event_brings_a_step_of_a_canceled_workflow_run_back_to_life(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(wait("a"), step("b", "a"), wait("c", timeout_secs=60))
+        await flows.cancel(run_id)
+        outcomes = await bench.together(bench.sending("a", "1"), bench.sending("c", "1"))
+        assert all(isinstance(outcome, Conflict) for outcome in outcomes)
+        await flows.after(100)
+        assert await flows.states(run_id) == "xxx"
+        assert await flows.claim() == []
+        assert {trigger.status for trigger in await bench.listed()} == {"canceled"}
+        await bench.open("a")  # the key is free again
+
+
+async def test_an_event_in_the_commit_of_the_cancel_starts_nothing(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(wait("a"), step("b", "a"))
+        await bench.together(flows.canceling(run_id), bench.sending("a", "1"))
+        assert await flows.status(run_id) == "canceled"
+        assert await flows.claim() == []
