@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.core.ids import MAX_SEQUENCE, first_id_at, is_id, make_id
+from narrows.core.ids import MAX_SEQUENCE, first_id_at, is_id, made_at, make_id
 
 NOW = 1_767_225_600_000_000
 LATEST = ((1 << 48) - 1) * 1_000
@@ -67,3 +67,8 @@ def test_the_same_entropy_gives_the_same_id_and_another_another() -> None:
 )
 def test_what_is_spelled_otherwise_is_no_id(text: str) -> None:
     assert not is_id(text)
+
+
+@given(stamps, sequences, entropies)
+def test_an_id_tells_when_it_was_made(now: int, sequence: int, entropy: int) -> None:
+    assert made_at(make_id(now, sequence, entropy)) == now

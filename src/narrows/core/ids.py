@@ -32,6 +32,12 @@ def make_id(now: int, sequence: int, entropy: int) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def made_at(made: str) -> int:
+    """The stamp (microseconds) of the transaction that made an id."""
+    millis, micros = made[:8] + made[9:13], made[15:18]
+    return int(millis, 16) * 1000 + (int(micros, 16) >> 2)
+
+
 def first_id_at(moment: int) -> str:
     """A lower bound of all ids made at or after `moment` (microseconds), for cursors and retention."""
     if moment <= 0:

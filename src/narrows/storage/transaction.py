@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from narrows.core import triggers as rules
-from narrows.core.ids import MAX_SEQUENCE, make_id
+from narrows.core.ids import MAX_SEQUENCE, made_at, make_id
 from narrows.core.records import Fact, HeldEvent, Payload, Trigger
 from narrows.core.run_records import Job, Message, Run
 from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind
@@ -62,7 +62,7 @@ class Transaction(Loaded):
         that was ahead (a standby that took over may be behind)."""
         stamps = [trigger.settled_at or trigger.requested_at for trigger in self._records[Trigger].values()]
         stamps += [run.dispatched_at or run.created_at for run in self._records[Run].values()]
-        stamps += [run.finished_at or run.created_at for run in self._records[WorkflowRun].values()]
+        stamps += [made_at(run.last_fact_id or run.id) for run in self._records[WorkflowRun].values()]
         self.now = max(self.now, max(stamps, default=0) + 1)
 
     def time_out_overdue(self, entropy: int) -> None:
