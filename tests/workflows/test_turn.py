@@ -1,0 +1,98 @@
+"""The turn within a batch: who is asked again when answers are missing, what comes back to whom, and what one
+workflow run's fault does to others."""
+
+from __future__ import annotations
+
+import pytest
+
+from narrows.operations.turns import Turns
+from tests.storage.kit import Backend, opened
+from tests.workflows.kit import Workflows, step, wait
+
+
+async def test_only_who_brought_a_question_about_is_asked_and_all_others_commit_meanwhile(
+    backend: Backend,
+) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        await flows.define(
+            wait("in", key="in:{{id}}"), step("then", "in", condition="payload.id > 1"), slug="asks"
+        )
+        for number in (1, 2):
+            await flows.start({"id": number}, "asks")
+        before = len(bench.commits)
+        outcomes = await flows.together(
+            bench.sending("in:1", "1"), bench.opening("other"), bench.sending("in:2", "1")
+        )
+        assert not [each for each in outcomes if isinstance(each, Exception)]
+        first, second = bench.commits[before + 1 :][:2]
+        assert first.operations == 1
+        assert [trigger.event_key for trigger in first.triggers] == ["other"]
+        assert second.operations == 2
+        assert sorted(run.steps for run in second.workflow_runs) == ["cr", "cs"]
+
+
+async def test_a_fault_in_one_workflow_run_fails_only_what_touches_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("in", key="in:{{id}}"))
+        bad, good = await flows.start({"id": 1}), await flows.start({"id": 2})
+        right = Turns._turn
+
+        def broken(self, tx, key, noted):  # type: ignore[no-untyped-def]
+            if key[1] == bad:
+                raise RuntimeError("a fault of ours")
+            return right(self, tx, key, noted)
+
+        monkeypatch.setattr(Turns, "_turn", broken)
+        outcomes = await bench.together(
+            bench.sending("in:1", "1"), bench.sending("in:2", "1"), bench.opening("other")
+        )
+        assert [isinstance(each, Exception) for each in outcomes] == [True, False, False]
+        assert await flows.status(good) == "completed"
+        monkeypatch.undo()
+        # Nothing was lost by it.
+        await bench.send("in:1", "1")
+        assert await flows.status(bad) == "completed"
+
+
+async def test_a_chain_of_false_conditions_is_followed_to_its_end(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        steps = [
+            wait(f"s{n}", *([f"s{n - 1}"] if n else []), key=f"k{n}", condition=f"payload.n > {100 + n}")
+            for n in range(30)
+        ]
+        run_id = await flows.begin(*steps, payload={"n": 1})
+        assert await flows.states(run_id) == "s" * 30
+        assert await flows.status(run_id) == "completed"
+
+
+async def test_a_veto_and_a_transform_are_asked_of_large_payloads(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        run_id = await flows.begin(
+            step("v", type="wait_for_all", event_keys=["a", "b"], veto="size(payload.text) > 4000"),
+            wait("t", key="t", output_transform="$.text"),
+        )
+        text = "y" * 3_000
+        await bench.send("t", f'{{"text":"{text}"}}')
+        assert await flows.output(run_id, "t") == text
+        await bench.send("a", f'{{"text":"{text}"}}')
+        assert await flows.states(run_id) == "wc"
+        await bench.send("b", f'{{"text":"{text}{text}"}}')
+        assert (await flows.status(run_id), await flows.states(run_id)) == ("failed", "fc")
+
+
+async def test_a_held_event_that_does_not_fit_the_schema_stays_held(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await bench.send("a", '"no"', hold_secs=60)
+        await bench.send("a", "7", hold_secs=60)
+        run_id = await flows.begin(wait("a", expected_schema={"type": "integer"}))
+        assert await flows.status(run_id) == "completed"
+        assert await flows.output(run_id, "a") == 7
+        assert (await bench.stats()).held == 1
