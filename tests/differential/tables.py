@@ -69,8 +69,8 @@ TABLES: dict[str, Table] = {
 _NUMBERS = ("dispatch", "step", "version")
 #: The columns of a table that no other database has, or that say which process wrote a row.
 STORAGE_ONLY = {
-    **dict.fromkeys(("triggers", "runs", "workflow_runs", "steps"), {"room"}),
-    **dict.fromkeys(("counters", "run_counters", "workflow_run_counters"), {"writer"}),
+    **{name: {"room"} for name in ("triggers", "runs", "workflow_runs", "steps")},
+    **{name: {"writer"} for name in ("counters", "run_counters", "workflow_run_counters")},
 }
 
 #: Statement of the writer -> the table that it changes. Each of its rows begins with the table's key.

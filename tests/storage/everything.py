@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from narrows.core.deliveries import Outcome
-from narrows.core.states import ENDED
+from narrows.core.states import ENDED, WORKFLOW_RUN_ENDED
+from narrows.core.workflow_records import Workflow
 from narrows.errors import NotFound
 from narrows.operations.access import CreateStreamToken
 from narrows.operations.base import DEV
@@ -17,9 +18,10 @@ from narrows.operations.prefix import SendPrefix
 from narrows.operations.reads import ListRuns
 from narrows.operations.reads.deliveries import ListDeliveries
 from narrows.operations.run_plane import SaveCheckpoint
+from narrows.operations.workflows import UpdateWorkflow
 from tests.storage.kit import PROJECT, Bench
 from tests.storage.runs import SECOND, Runs
-from tests.storage.workflows import Workflows
+from tests.workflows.kit import Workflows, step, wait
 
 LARGE = '"' + "x" * 3_000 + '"'
 
@@ -27,7 +29,7 @@ LARGE = '"' + "x" * 3_000 + '"'
 async def fill(bench: Bench) -> None:
     """Every table of what a project has gets a row."""
     await _fill_waits(bench)
-    await _fill_workflows(bench, Workflows(bench))
+    await _fill_workflows(Workflows(bench))
     await _fill_runs(Runs(bench))
 
 
@@ -75,66 +77,69 @@ async def _fill_runs(runs: Runs) -> None:
 
 
 #: Steps of all kinds; `again` is tried a second time.
-_FLOW: Final[tuple[dict[str, Any], ...]] = (
-    {
-        "step_ref": "early",
-        "step_type": "wait_for_event",
-        "event_key": "{{key}}:early",
-        "event_emit_key": "{{key}}:emitted",
-    },
-    {"step_ref": "work", "job_slug": "task"},
-    {"step_ref": "again", "job_slug": "task", "retry_max_attempts": 2},
-    {"step_ref": "any", "step_type": "wait_for_any", "event_keys": ["{{key}}:1", "{{key}}:2"]},
-    {"step_ref": "ask", "step_type": "approval"},
-    {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "30m"},
-    {
-        "step_ref": "sub",
-        "step_type": "sub_workflow",
-        "workflow_slug": "child",
-        "payload": {"large": "{{large}}"},
-    },
-    {"step_ref": "last", "job_slug": "task", "depends_on": ["any"]},
+_FLOW: Final = (
+    wait("early", key="{{key}}:early", event_emit_key="{{key}}:emitted"),
+    step("work"),
+    step("again", retry_max_attempts=2),
+    step("any", type="wait_for_any", event_keys=["{{key}}:1", "{{key}}:2"]),
+    step("ask", type="approval"),
+    step("nap", type="sleep", sleep_duration="30m"),
+    step("sub", type="sub_workflow", workflow_slug="child", payload={"large": "{{large}}"}),
+    step("last", "any"),
 )
 
 
-async def _fill_workflows(bench: Bench, workflows: Workflows) -> None:
+async def _fill_workflows(workflows: Workflows) -> None:
     """A workflow run that has completed, one that was canceled and one that goes on from there, one with a step
     in each state, and one that is paused. Messages are left."""
-    runs = Runs(bench)
-    await runs.create("task", max_attempts=1)
-    await workflows.create("child", {"step_ref": "wait", "step_type": "approval"})
-    await workflows.create("short", {"step_ref": "nap", "step_type": "sleep", "sleep_duration": "1s"})
-    flow = await workflows.create("flow", *_FLOW)
-    short = await workflows.trigger("short")
-    bench.clock.advance(secs=2)
-    await bench.perform(bench.expiring(*[each for each in await bench.listed() if each.root_id == short.id]))
-    await workflows.update(flow, *_FLOW, name="Flow")
-    gone = await workflows.trigger("flow", _payload("gone"))
+    bench = workflows.bench
+    await workflows.job(max_attempts=1)
+    await workflows.define(step("ask", type="approval"), slug="child")
+    await workflows.begin(step("nap", type="sleep", sleep_duration="1s"), slug="w")
+    await workflows.after(2)
+    await _update(workflows, await workflows.define(*_FLOW, slug="flow"))
+    gone = await workflows.start({"key": "gone", "large": LARGE}, "flow")
     await bench.send("gone:early", LARGE)
-    await workflows.consume()
+    await workflows.messages()
     await workflows.cancel(gone)
-    await workflows.consume()
-    await workflows.trigger("flow", _payload("living"))
-    await workflows.consume()
-    done, failed = await runs.claim("task", limit=2)
-    await runs.complete(done, LARGE)
-    await runs.fail(failed)
-    await workflows.retry(gone)
-    paused = await workflows.trigger("flow", _payload("paused"))
-    await workflows.switch(paused, paused=True)
+    await workflows.messages()
+    living = await workflows.start({"key": "living", "large": LARGE}, "flow")
+    await workflows.messages()
+    await workflows.decide(living, "ask", True)
+    done, failed = await workflows.claim()
+    await bench.service.perform(workflows.finishing(done, LARGE))
+    await bench.service.perform(workflows.finishing(failed, error="broken"))
+    await workflows.again(gone)
+    paused = await workflows.start({"key": "paused", "large": LARGE}, "flow")
+    await workflows.pause(paused)
     await bench.send("paused:early", LARGE)
 
 
-def _payload(key: str) -> str:
-    return json.dumps({"key": key, "large": LARGE})
+async def _update(workflows: Workflows, workflow: Workflow) -> None:
+    """The same steps as a second version."""
+    bench = workflows.bench
+    text = json.dumps({"slug": workflow.slug, "name": "Flow", "steps": _FLOW})
+    definition = (await bench.service.check_definition(text)).definition
+    assert definition is not None
+    update = UpdateWorkflow(
+        actor=DEV,
+        project_id=PROJECT,
+        entropy=bench.entropy(),
+        workflow=workflow.id,
+        base_version=1,
+        text=text,
+        definition=definition,
+    )
+    await bench.perform(update)
 
 
 async def end(bench: Bench) -> None:
     """Nothing lives any more: every wait is settled, every run has ended, every webhook was called."""
     runs, workflows = Runs(bench), Workflows(bench)
-    for each in await workflows.living():
-        await workflows.cancel(each)
-    await workflows.consume()
+    for each in await workflows.listed():
+        if each.status not in WORKFLOW_RUN_ENDED:
+            await workflows.cancel(each.id)
+    await workflows.messages()
     for run in (await bench.store.read(ListRuns(project_id=PROJECT))).items:
         if run.status not in ENDED:
             await bench.perform(runs.canceling(run))

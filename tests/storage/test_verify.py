@@ -149,7 +149,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "delete from workflow_versions where version = 2",
         "delete from workflows where slug = 'flow'",
         "delete from projects",
-        "update workflows set version = version + 1 where slug = 'short'",
+        "update workflows set version = version + 1 where slug = 'w'",
         "update workflow_runs set workflow_version = 3 where status = 'paused'",
     ),
     "verify_workflow_run_roots": (
