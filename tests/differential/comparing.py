@@ -8,7 +8,7 @@ from typing import Any
 
 from narrows.errors import NarrowsError
 from narrows.storage.backend import Write
-from narrows.storage.writer import Undecided
+from narrows.storage.operation import Undecided
 from tests.differential.sides import Commit, Rows, Side
 
 #: So many differences of one comparison are told.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.errors import Refusal
-from narrows.storage.writer import Undecided
+from narrows.storage.operation import Undecided
 from tests.differential.access_oracle import AccessModel
 from tests.differential.sides import WAITING_PER_PROJECT, Commit, Rows
 from tests.differential.tables import TABLES

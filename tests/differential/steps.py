@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from narrows.operations.prefix import SendPrefix
 from narrows.operations.purge import Purge
-from narrows.storage.writer import Undecided
+from narrows.storage.operation import Undecided
 from tests.storage.kit import Bench
 
 #: What is not read: the middle of a long text.

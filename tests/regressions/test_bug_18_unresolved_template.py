@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from narrows.errors import InvalidRequest
@@ -13,7 +15,8 @@ async def test_what_cannot_resolve_refuses_the_start_and_opens_nothing(backend: 
     async with opened(backend) as bench:
         flows = Workflows(bench)
         await flows.define(wait("w", key="kyc:{{payload.user.id}}"))
-        for payload in (None, {}, {"user": {}}, {"user": "u"}, {"user": {"id": None}}):
+        payloads: list[Any] = [None, {}, {"user": {}}, {"user": "u"}, {"user": {"id": None}}]
+        for payload in payloads:
             with pytest.raises(InvalidRequest) as refused:
                 await flows.start(payload)
             assert any("{{payload.user.id}}" in fault for fault in refused.value.details)

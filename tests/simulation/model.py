@@ -13,7 +13,8 @@ from typing import Any
 from narrows.core.records import NEVER
 from narrows.errors import Refusal
 from narrows.operations.base import HeldOutcome, Replayed, TriggerOutcome
-from narrows.storage.writer import Outcome, Undecided
+from narrows.storage.operation import Undecided
+from narrows.storage.writer import Outcome
 from tests.simulation.run_values import Said
 from tests.simulation.settling import Settling
 from tests.simulation.values import (

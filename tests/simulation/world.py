@@ -207,7 +207,7 @@ class World:
         self.faults.enabled = True
 
     def _plant_needed(self, project_id: str) -> None:
-        """A wait of a workflow run that never ends, as the issue on workflows will open them."""
+        """A wait of a root that never ends."""
         now, trigger_id, fact_id = (
             self.clock.now(),
             make_id(self.clock.now(), 1, 7),
@@ -215,7 +215,7 @@ class World:
         )
         raw = database().raw
         with raw:
-            raw.execute("insert into roots values (?, 'run', 'workflow_run', ?, null)", (project_id, now))
+            raw.execute("insert into roots values (?, 'run', 'run', ?, null)", (project_id, now))
             raw.execute(
                 """insert into triggers (project_id, id, event_key, ordinal, version, trigger_type, source_type,
                      status, root_id, timeout_secs, requested_at, expires_at, opened_by, last_fact_id)

@@ -22,8 +22,8 @@ from narrows.core.workflow_steps import StepDefinition
 from narrows.operations.questions import ConditionQuestion
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted, RunKey
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 Loading = Generator[list[Touch], None, None]
 

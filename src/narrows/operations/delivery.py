@@ -15,8 +15,8 @@ from narrows.operations.base import (
     Undelivered,
     check_project,
 )
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 #: How long an event_id refuses duplicates where the send gave no `hold_secs`.
 EVENT_ID_SECS = 86_400

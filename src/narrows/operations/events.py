@@ -20,8 +20,8 @@ from narrows.operations.base import (
 from narrows.operations.delivery import Event, deliver, schema_question, send_by_key
 from narrows.operations.triggers import find, touch_of
 from narrows.storage.lookups import Touch
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 
 def event_touches(

@@ -11,8 +11,8 @@ from narrows.core.records import IdempotencyRecord
 from narrows.errors import Conflict
 from narrows.operations.base import Answers, ProjectOperation, Replayed, check_credential
 from narrows.storage.lookups import Touch
+from narrows.storage.operation import Operation
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Operation
 
 #: Status of the record of a request of many commits that has not come to its end.
 IN_PROGRESS = 0

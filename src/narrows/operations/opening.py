@@ -17,8 +17,8 @@ from narrows.errors import Conflict, LimitReached
 from narrows.operations.base import Answers, Question
 from narrows.operations.delivery import receive
 from narrows.storage.lookups import Touch, TriggerTag
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 
 class Wanted(NamedTuple):

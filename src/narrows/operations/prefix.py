@@ -17,8 +17,8 @@ from narrows.operations.base import Actor, AnsweredOperation, Question
 from narrows.operations.delivery import receive, schema_question
 from narrows.operations.idempotency import IN_PROGRESS, is_kept
 from narrows.storage.lookups import Touch
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 #: Triggers in one commit.
 CHUNK = 500

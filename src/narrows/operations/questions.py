@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from narrows.storage.lookups import Touch
+from narrows.storage.operation import Operation
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Operation
 
 Pairs = tuple[tuple[str, Any], ...]
 

@@ -33,7 +33,7 @@ from narrows.operations.opening import (
 from narrows.operations.reads.times import moment_of
 from narrows.operations.waits import find_job, job_touches
 from narrows.storage.lookups import Touch
-from narrows.storage.writer import Undecided
+from narrows.storage.operation import Undecided
 
 #: What may be otherwise by the next attempt: a key that is taken, a limit that is reached.
 _PASSING: Final = (Conflict, LimitReached)

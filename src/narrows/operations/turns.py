@@ -26,8 +26,8 @@ from narrows.operations.questions import ConditionQuestion
 from narrows.operations.taking_in import take_in
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted, RunKey, TurnAsks
+from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Undecided
 
 Turn = Generator[list[Touch], None, None]
 

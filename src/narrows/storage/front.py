@@ -15,7 +15,8 @@ from narrows.storage.backend import Reader
 from narrows.storage.calls import Calls
 from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE, Members
-from narrows.storage.writer import Operation, Result, Ticket, Writer
+from narrows.storage.operation import Operation
+from narrows.storage.writer import Result, Ticket, Writer
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -13,8 +13,8 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 from narrows.clock import Clock
 from narrows.core.records import ApiKey, HeldEvent, Trigger
@@ -32,6 +32,7 @@ from narrows.storage.backend import BackendFailure, WriteConnection
 from narrows.storage.committed import Committed
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import TURN, NotAdvancedYet, TurnAsks
+from narrows.storage.operation import NoTurns, Operation, Turns, Undecided, UndecidedTurn
 from narrows.storage.transaction import Limits, Transaction
 
 log = logging.getLogger("narrows.storage")
@@ -42,48 +43,6 @@ MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
 #: A batch that lost a race is run so often as a whole, then each of its operations so often alone.
 ATTEMPTS = 3
-
-
-class Operation(Protocol):
-    """A change that is asked for: a frozen value. `apply` may run twice, so it only reads and saves."""
-
-    @property
-    def background(self) -> bool: ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    def touches(self) -> Sequence[Touch]: ...
-
-    def apply(self, tx: Transaction) -> Any: ...
-
-
-class Undecided(Exception):
-    """An operation needs an answer that is worked out outside the writer; it has changed nothing."""
-
-    def __init__(self, questions: Sequence[Any]) -> None:
-        super().__init__(f"{len(questions)} questions")
-        self.questions = tuple(questions)
-
-
-class UndecidedTurn(Undecided):
-    """The same for what follows from an operation: the answers belong to the turn, not to the operation."""
-
-
-class Turns(Protocol):
-    """What advances the workflow runs of which a batch has noted something (`operations/turns.py`)."""
-
-    def run(self, tx: Transaction) -> Iterator[list[Touch]]:
-        """Yields what must be loaded. Raises TurnAsks."""
-
-
-class NoTurns:
-    """For a store without workflows."""
-
-    def run(self, tx: Transaction) -> Iterator[list[Touch]]:
-        if tx.notes.take():
-            raise InvariantViolated("nothing advances workflow runs here")
-        yield from ()
 
 
 class Ticket(NamedTuple):
