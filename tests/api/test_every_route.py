@@ -21,6 +21,7 @@ SOME_ID = "01a20a59-2952-7700-8000-1d650d1b38fa"
 
 def path_of(route: Route) -> str:
     path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p").replace("{job}", "j")
+    path = path.replace("{workflow}", "w").replace("{step_ref}", "s")
     return path.replace("{id}", SOME_ID).replace("{runID}", SOME_ID).replace("{token}", "t" * 43)
 
 

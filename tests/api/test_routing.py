@@ -97,8 +97,35 @@ MATCHES = [
 
 @pytest.mark.parametrize(("method", "path", "endpoint", "param"), MATCHES)
 def test_a_raw_path_means_its_route(method: str, path: str, endpoint: str, param: str) -> None:
-    route, found = ROUTER.match(method, path.encode())
-    assert (route.endpoint.__name__, found) == (endpoint, param)
+    route, found, inner = ROUTER.match(method, path.encode())
+    assert (route.endpoint.__name__, found, inner) == (endpoint, param, "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "endpoint", "params"),
+    [
+        ("GET", "/v1/workflow-runs/7/steps", "list_workflow_run_steps", ("7", "")),
+        ("GET", "/v1/workflow-runs/7/steps/", "list_workflow_run_steps", ("7", "")),
+        ("GET", "/v1/workflow-runs/7/steps/a", "get_workflow_run_step", ("7", "a")),
+        ("GET", "/v1/workflow-runs/7/steps/a/", "get_workflow_run_step", ("7", "a")),
+        ("GET", "/v1/workflow-runs/7/steps/approve", "get_workflow_run_step", ("7", "approve")),
+        ("GET", "/v1/workflow-runs/steps/steps/steps", "get_workflow_run_step", ("steps", "steps")),
+        ("POST", "/v1/workflow-runs/7/steps/a/approve", "approve_step", ("7", "a")),
+        ("POST", "/v1/workflow-runs/7/steps/skip/skip/", "skip_step", ("7", "skip")),
+        ("POST", "/v1/workflow-runs/7/steps/retry/retry", "retry_step", ("7", "retry")),
+        ("POST", "/v1/workflow-runs/7/retry", "retry_workflow_run", ("7", "")),
+        ("POST", "/v1/workflow-runs/steps/retry", "retry_workflow_run", ("steps", "")),
+        ("POST", "/v1/workflow-runs/%61%2F/steps/%62%2fc/skip", "skip_step", ("a/", "b/c")),
+        ("GET", "/v1/workflows/dry-run", "get_workflow", ("dry-run", "")),
+        ("POST", "/v1/workflows/dry-run", "dry_run_workflow", ("", "")),
+        ("POST", "/v1/workflows/dry-run/trigger", "trigger_workflow", ("dry-run", "")),
+    ],
+)
+def test_a_path_may_name_something_within_what_it_names(
+    method: str, path: str, endpoint: str, params: tuple[str, str]
+) -> None:
+    route, *found = ROUTER.match(method, path.encode())
+    assert (route.endpoint.__name__, tuple(found)) == (endpoint, params)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +146,8 @@ def test_a_raw_path_means_its_route(method: str, path: str, endpoint: str, param
         ("POST", "/livez", "GET, HEAD"),
         ("GET", "/v1/stream-tokens", "POST"),
         ("DELETE", "/h/token", "GET, HEAD, POST"),
+        ("POST", "/v1/workflow-runs/7/steps/retry", "GET, HEAD"),
+        ("GET", "/v1/workflow-runs/7/steps/a/retry", "POST"),
     ],
 )
 def test_a_wrong_method_says_which_ones_are_right(method: str, path: str, allow: str) -> None:
@@ -163,6 +192,12 @@ def test_allow_at_a_word_that_may_be_a_key_lists_what_works_there(word: str) -> 
         "/v1/triggers/a/b",
         "/v1/jobs/a/b",
         "/v1/runs/a/heartbeat",
+        "/v1/workflow-runs//steps/a",
+        "/v1/workflow-runs/7/steps//approve",
+        "/v1/workflow-runs/7/8/steps/a",
+        "/v1/workflow-runs/7/steps/a/b",
+        "/v1/workflow-runs/7/steps/a/b/approve",
+        "/v1/workflow-runs/7/stepsa",
         "/sdk/v1/runs/a",
         "/sdk/v1/runs//payload",
         "/sdk/v1/runs/a/b/payload",
@@ -205,6 +240,8 @@ def test_any_other_path_is_not_found(path: str) -> None:
         b"/v1/triggers/%",
         b"/v1/triggers/%00",
         b"/v1/runs/a%00b",
+        b"/v1/workflow-runs/a/steps/%",
+        b"/v1/workflow-runs/a/steps/b%00",
     ],
 )
 def test_a_key_that_cannot_be_is_refused(path: bytes) -> None:
@@ -221,6 +258,7 @@ def test_an_empty_key_or_prefix_is_refused(path: bytes) -> None:
 def test_every_route_is_reached_by_its_own_pattern() -> None:
     for route in ROUTES:
         path = route.pattern.replace("{eventKey}", "k").replace("{prefix}", "p")
+        path = path.replace("{workflow}", "w").replace("{step_ref}", "s")
         path = path.replace("{id}", "i").replace("{token}", "t").replace("{job}", "j").replace("{runID}", "r")
         assert ROUTER.match(route.method, path.encode())[0] is route
 

@@ -31,6 +31,11 @@ ARGUMENTS: dict[str, Any] = {
     "jobs": ["resize-image"],
     "slug": "resize-image",
     "run": "run1",
+    "workflow": "deploy-gate",
+    "definition": {"slug": "deploy-gate", "steps": []},
+    "changes": {"name": None},
+    "workflow_run": "run1",
+    "step_ref": "sign-off",
 }
 
 
@@ -71,7 +76,11 @@ def test_both_send_the_same_request(name: str, server: ScriptedServer) -> None:
     for kind in ("sync", "async"):
         face = Face(kind, url=server.url, api_key="k", project_id="p", pace=ManualPace())
         server.play(Answer(422, b"{}"))
-        act = face.collect if name in {"stream", "iterate", "iterate_runs"} else face.call
+        act = (
+            face.collect
+            if name in {"stream", "iterate", "iterate_runs", "iterate_workflow_runs"}
+            else face.call
+        )
         with pytest.raises(Exception, match="422"):
             act(name, **arguments(name))
         seen.append(server.seen[0])

@@ -23,7 +23,7 @@ CHECKS = (
     "unsupported_method",
 )
 #: Routes that are fuzzed: all but what waits by its nature; a claim waits too.
-OPERATIONS = 58
+OPERATIONS = 79
 PROJECT = "fuzz"
 
 

@@ -28,6 +28,8 @@ from narrows.api import (
     system,
     triggers,
     workers,
+    workflow_runs,
+    workflows,
 )
 from narrows.api.auth import NOBODY, Authenticator, check_scope
 from narrows.api.call import Call, Receive, Scope, Send
@@ -44,12 +46,19 @@ from narrows.api.streams import Streams
 from narrows.errors import Unauthenticated
 from narrows.wire import messages as m
 from narrows.wire import run_messages as r
+from narrows.wire import workflow_messages as w
 
 if TYPE_CHECKING:
     from narrows.operations.service import Service
 
 KEY, TRIGGER, PAGE, P = "/v1/events/{eventKey}", "/v1/triggers/{id}", ("limit", "cursor"), ("project_id",)
 JOB, RUN_BY_ID, SDK = "/v1/jobs/{job}", "/v1/runs/{id}", "/sdk/v1/runs/{runID}"
+WORKFLOW, WORKFLOW_RUN, RUN_STEPS = (
+    "/v1/workflows/{workflow}",
+    "/v1/workflow-runs/{id}",
+    "/v1/workflow-runs/{id}/steps",
+)
+STEP = RUN_STEPS + "/{step_ref}"
 FILTERS = ("status", "source_type", "workflow_run_id", "job_run_id", "event_key", "key_prefix", "tag")
 More = dict[str, Any]
 KEYED: More = {"idempotent": True}
@@ -112,6 +121,27 @@ ROUTES: Final[tuple[Route, ...]] = (
     _row("GET", RUN_BY_ID + "/events", runs.list_run_events, "runs:read", None, r.RunEventPage, query=(*P, *PAGE)),
     _row("GET", RUN_BY_ID + "/wait", runs.wait_for_run, "runs:read", None, r.Run, query=(*P, "timeout_secs")),
     _row("POST", RUN_BY_ID + "/replay", runs.replay_run, "runs:write", r.ReplayRequest, r.Run, (201, 409), **KEYED),
+    _row("GET", "/v1/workflows", workflows.list_workflows, "workflows:read", None, w.WorkflowPage, query=(*P, *PAGE)),
+    _row("POST", "/v1/workflows", workflows.create_workflow, "workflows:write", w.CreateWorkflowRequest, w.Workflow, (201, 409), **KEYED, **BIG),
+    _row("POST", "/v1/workflows/dry-run", workflows.dry_run_workflow, "workflows:read", w.CreateWorkflowRequest, w.DryRun, **BIG),
+    _row("GET", WORKFLOW, workflows.get_workflow, "workflows:read", None, w.Workflow, query=P),
+    _row("PATCH", WORKFLOW, workflows.update_workflow, "workflows:write", w.UpdateWorkflowRequest, w.Workflow, (200, 409), **BIG),
+    _row("DELETE", WORKFLOW, workflows.delete_workflow, "workflows:write", None, w.Workflow, query=P),
+    _row("POST", WORKFLOW + "/trigger", workflows.trigger_workflow, "workflows:trigger", w.TriggerWorkflowRequest, w.WorkflowRun, (201, 409), **KEYED),
+    _row("GET", "/v1/workflow-runs", workflow_runs.list_workflow_runs, "workflows:read", None, w.WorkflowRunPage, query=(*P, "status", "workflow", "tag", "parent_workflow_run_id", *PAGE)),
+    _row("GET", WORKFLOW_RUN, workflow_runs.get_workflow_run, "workflows:read", None, w.WorkflowRun, query=P),
+    _row("DELETE", WORKFLOW_RUN, workflow_runs.cancel_workflow_run, "workflows:write", None, w.WorkflowRun, (200, 409), query=P),
+    _row("GET", WORKFLOW_RUN + "/timeline", workflow_runs.list_workflow_run_events, "workflows:read", None, w.WorkflowRunEventPage, query=(*P, *PAGE)),
+    _row("GET", WORKFLOW_RUN + "/graph", workflow_runs.get_workflow_run_graph, "workflows:read", None, w.WorkflowGraph, query=P),
+    _row("POST", WORKFLOW_RUN + "/pause", workflow_runs.pause_workflow_run, "workflows:write", w.WorkflowRunRequest, w.WorkflowRun, (200, 409), **KEYED),
+    _row("POST", WORKFLOW_RUN + "/resume", workflow_runs.resume_workflow_run, "workflows:write", w.WorkflowRunRequest, w.WorkflowRun, (200, 409), **KEYED),
+    _row("POST", WORKFLOW_RUN + "/retry", workflow_runs.retry_workflow_run, "workflows:write", w.WorkflowRunRequest, w.WorkflowRun, (201, 409), **KEYED),
+    _row("GET", RUN_STEPS, workflow_runs.list_workflow_run_steps, "workflows:read", None, w.WorkflowSteps, query=P),
+    _row("GET", STEP, workflow_runs.get_workflow_run_step, "workflows:read", None, w.WorkflowStep, query=P),
+    _row("POST", STEP + "/approve", workflow_runs.approve_step, "workflows:write", w.DecisionRequest, w.WorkflowStep, (200, 409), **KEYED),
+    _row("POST", STEP + "/reject", workflow_runs.reject_step, "workflows:write", w.DecisionRequest, w.WorkflowStep, (200, 409), **KEYED),
+    _row("POST", STEP + "/skip", workflow_runs.skip_step, "workflows:write", w.WorkflowRunRequest, w.WorkflowStep, (200, 409), **KEYED),
+    _row("POST", STEP + "/retry", workflow_runs.retry_step, "workflows:write", w.WorkflowRunRequest, w.WorkflowStep, (200, 409), **KEYED),
     _row("POST", "/v1/workers/claim", workers.claim_runs, "workers:claim", r.ClaimRequest, r.ClaimResult, (200, 409)),
     _row("GET", SDK + "/payload", run_plane.get_payload, RUN, None, None, (200, 409, 410)),
     _row("GET", SDK + "/checkpoint", run_plane.get_checkpoint, RUN, None, r.Checkpoint, (200, 409, 410)),
@@ -252,9 +282,9 @@ class Api:
             if self._origins.is_preflight(call):
                 self._origins.allow_preflight(call)
                 return None
-        call.route, call.param = self._router.match(call.method, scope["raw_path"])
+        call.route, call.param, call.inner_param = self._router.match(call.method, scope["raw_path"])
         in_query = scope["query_string"] and any(map(looks_like_a_key, (*call.query, *call.query.values())))
-        if in_query or looks_like_a_key(call.param):
+        if in_query or looks_like_a_key(call.param) or looks_like_a_key(call.inner_param):
             raise Unauthenticated(
                 "An API key or run token must not stand in a URL; send it as `Authorization: Bearer`."
             )

@@ -34,7 +34,8 @@ _COMMON: Final[Headers] = [
 
 
 class Call:
-    """What an endpoint gets. `param` is the decoded event key, prefix, id or token of the path."""
+    """What an endpoint gets. `param` is the decoded event key, prefix, id or token of the path, `inner_param`
+    what is named within that."""
 
     __slots__ = (
         "_query",
@@ -43,6 +44,7 @@ class Call:
         "credential",
         "extra_headers",
         "headers",
+        "inner_param",
         "media_type",
         "method",
         "param",
@@ -70,6 +72,7 @@ class Call:
         self.method: str = scope["method"]
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.param = ""
+        self.inner_param = ""
         self.body_bytes = b""
         self.project_id: str | None = None
         self.extra_headers: Headers = []

@@ -66,11 +66,16 @@ async def check_notify_url(call: Call, project_id: str, url: str | None) -> None
     if url is None:
         return
     call.api.settings.guard.check_url(url)
+    await check_can_sign(call, project_id)
+
+
+async def check_can_sign(call: Call, project_id: str) -> None:
+    """Raise Conflict where a delivery could not be signed."""
     project = await call.service.read(reads.GetProject(project_id=project_id))
     if project is not None and project.signing_secrets is None:
         raise Conflict(
             "The project has no signing secret for its deliveries. Make one with "
-            f"POST /v1/projects/{project_id}/rotate-secret, then open the wait again."
+            f"POST /v1/projects/{project_id}/rotate-secret, then send this again."
         )
 
 

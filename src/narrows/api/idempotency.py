@@ -31,8 +31,8 @@ REPLAYED: Final = (b"idempotency-replayed", b"true")
 _KEY = re.compile(rb"[\x20-\x7e]{1,255}")
 
 
-def read_key(call: Call) -> bytes | None:
-    """The Idempotency-Key of a request, under either of its names."""
+def read_key(call: Call, in_body: str | None = None) -> bytes | None:
+    """The Idempotency-Key of a request, under either of its names, or as its body has it."""
     headers = call.headers
     key = headers.get(b"idempotency-key")
     other = headers.get(b"x-idempotency-key")
@@ -40,6 +40,10 @@ def read_key(call: Call) -> bytes | None:
         key = other
     elif other is not None and other != key:
         raise InvalidRequest("Idempotency-Key and X-Idempotency-Key differ; send one of them.")
+    if in_body is not None:
+        if key is not None and key != in_body.encode():
+            raise InvalidRequest("Idempotency-Key and the body's idempotency_key differ; send one of them.")
+        key = in_body.encode()
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidRequest(f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable ASCII characters.")
     return key
@@ -81,9 +85,11 @@ class InFlight:
             self._scopes.discard(scope)
 
 
-async def perform(call: Call, operation: Any, keep: Callable[[Any], Kept]) -> Any:
+async def perform(
+    call: Call, operation: Any, keep: Callable[[Any], Kept], key_in_body: str | None = None
+) -> Any:
     """Perform the operation; with a key, once: then the outcome of a repeat is a Replayed."""
-    key = read_key(call)
+    key = read_key(call, key_in_body)
     if key is None:
         return await call.service.perform(operation)
     scope = scope_hash(call, key)

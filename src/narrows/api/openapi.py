@@ -5,6 +5,7 @@ cannot tell anything else than they do. The words stand in `reference/words.py`,
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, get_args
 
@@ -12,10 +13,10 @@ import msgspec
 
 from narrows import __version__
 from narrows.api.openapi_schemas import EVENT_KEY, PROJECT_ID, Schema, reference, schemas
-from narrows.api.reference import examples, run_examples
+from narrows.api.reference import examples, run_examples, workflow_examples
 from narrows.api.reference.words import NOTES, PARAMETERS, ROUTE_NAMES, TAGS
 from narrows.api.routing import PUBLIC, RUN, SPANNING, Route
-from narrows.wire import messages, run_messages
+from narrows.wire import messages, run_messages, workflow_messages
 
 #: What a refusal of each status means.
 REFUSALS: Final[dict[int, str]] = {
@@ -65,6 +66,10 @@ _QUERY: Final[dict[str, Schema]] = {
 _QUERY_OF: Final[dict[tuple[str, str], Schema]] = {
     ("/v1/deliveries", "status"): {"type": "string", "enum": list(get_args(run_messages.DeliveryStatus))},
     ("/v1/runs", "status"): {"type": "string", "enum": list(get_args(run_messages.RunStatus))},
+    ("/v1/workflow-runs", "status"): {
+        "type": "string",
+        "enum": list(get_args(workflow_messages.WorkflowRunStatus)),
+    },
 }
 _PROJECT_HEADER: Final = "X-Project-Id"
 _KEY_PATTERN: Final = "^[!-~]([ -~]{0,253}[!-~])?$"
@@ -192,8 +197,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
 
 
 def _parameters(route: Route, verb: str) -> Iterator[dict[str, Any]]:
-    if "{" in route.pattern:
-        name = route.pattern.partition("{")[2].partition("}")[0]
+    for name in re.findall(r"{(\w+)}", route.pattern):
         yield _parameter("path", name, _path_schema(route, name), _path_example(route, name))
     for name in route.query:
         if name != "token":  # the security scheme of streams says it
@@ -245,7 +249,7 @@ def _parameter(
 def _path_schema(route: Route, name: str) -> Schema:
     if name in SPANNING:
         return EVENT_KEY
-    if name in ("token", "job"):
+    if name in ("token", "job", "workflow", "step_ref"):
         return {"type": "string", "minLength": 1}
     if route.pattern.startswith("/v1/api-keys"):
         return {"type": "string", "pattern": "^[0-9a-v]{16}$"}
@@ -261,6 +265,8 @@ def _path_example(route: Route, name: str) -> str:
         return examples.PROJECT
     if route.pattern.startswith("/v1/runs"):
         return run_examples.RUN_ID
+    if route.pattern.startswith("/v1/workflow-runs") and name == "id":
+        return workflow_examples.WORKFLOW_RUN_ID
     held = route.pattern.startswith("/v1/held")
     return {
         "eventKey": examples.EVENT_KEY,
@@ -268,6 +274,8 @@ def _path_example(route: Route, name: str) -> str:
         "token": examples.TOKEN,
         "job": run_examples.JOB,
         "runID": run_examples.RUN_ID,
+        "workflow": workflow_examples.WORKFLOW,
+        "step_ref": workflow_examples.STEP_REF,
     }.get(name, examples.HELD_ID if held else examples.WAIT_ID)
 
 

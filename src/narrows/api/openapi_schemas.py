@@ -14,9 +14,10 @@ from narrows.api.auth import SCOPES
 from narrows.api.checks import MAX_TAG_LENGTH, MAX_TAGS
 from narrows.api.reference.words import FIELDS
 from narrows.core.keys import MAX_KEY_BYTES
-from narrows.wire import messages, run_messages
+from narrows.wire import messages, run_messages, workflow_messages
 
 Schema = dict[str, Any]
+_HOMES: Final = (messages, run_messages, workflow_messages)
 REF: Final = "#/components/schemas/{name}"
 
 #: A schema counts characters; the server counts bytes of UTF-8, as the description says.
@@ -53,20 +54,22 @@ _LIMITS: Final[dict[str, Schema]] = {
     "CreateProjectRequest.id": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
     "CreateApiKeyRequest.scopes": {"items": {"type": "string", "enum": list(SCOPES)}},
 }
-#: A change may name each field with which a job is made; it is decoded loosely, for better sentences.
-_MADE: Final = "CreateJobRequest"
-_CHANGES: Final = "UpdateJobRequest"
+#: A change may name each field with which something is made; it is decoded loosely, for better sentences.
+_MADE_BY_CHANGES: Final = {
+    "UpdateJobRequest": "CreateJobRequest",
+    "UpdateWorkflowRequest": "CreateWorkflowRequest",
+}
 
 
 def schemas(kinds: Iterable[type]) -> dict[str, Schema]:
     """The component schemas of these messages and of all that they name."""
     _, components = msgspec.json.schema_components(kinds, ref_template=REF)
     completed = {name: _completed(name, schema) for name, schema in sorted(components.items())}
-    if _CHANGES in completed:
-        made = completed[_MADE]["properties"]
-        completed[_CHANGES]["properties"] = {
+    for changes in completed.keys() & _MADE_BY_CHANGES.keys():
+        made = completed[_MADE_BY_CHANGES[changes]]["properties"]
+        completed[changes]["properties"] = {
             field: {word: said for word, said in made[field].items() if word != "default"}
-            for field in completed[_CHANGES]["properties"]
+            for field in completed[changes]["properties"]
         }
     return completed
 
@@ -76,9 +79,10 @@ def reference(kind: type) -> Schema:
 
 
 def _completed(name: str, schema: Schema) -> Schema:
-    kind = getattr(messages, name, None) or getattr(run_messages, name)
-    hints = typing.get_type_hints(kind)
-    is_request = name.endswith("Request") or name in ("BatchItem", "EventToWaitFor")
+    (kind,) = {getattr(home, name) for home in _HOMES if hasattr(home, name)}
+    declared = typing.get_type_hints(kind)
+    hints = {field.encode_name: declared[field.name] for field in msgspec.structs.fields(kind)}
+    is_request = name.endswith("Request") or name in ("BatchItem", "EventToWaitFor", "StepDefinition")
     schema["properties"] = {
         field: _field(name, field, given, hints[field], is_request)
         for field, given in schema["properties"].items()

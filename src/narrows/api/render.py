@@ -18,6 +18,11 @@ def raw(text: str | None) -> Any:
     return UNSET if text is None else Raw(text)
 
 
+def object_or_nothing(text: str | None) -> Any:
+    """A JSON object that goes out as it is kept; an empty one is left out."""
+    return None if text is None or text == "{}" else raw(text)
+
+
 def time(at: int | None) -> Any:
     # The messages declare datetime, for clients; here the text is already what shall be written.
     return None if at is None else to_text(at)

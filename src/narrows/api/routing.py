@@ -71,17 +71,24 @@ class WrongMethod(MethodNotAllowed):
 
 
 class _Pattern:
-    """All routes of one pattern with a parameter: what stands before it and what after."""
+    """All routes of one pattern with a parameter: what stands before it and what after. A second one may
+    stand within what the first one names; `between` is what stands between the two."""
 
-    __slots__ = ("head", "name", "routes", "tail")
+    __slots__ = ("between", "head", "name", "routes", "tail")
 
     def __init__(self, pattern: str) -> None:
         self.head, _, rest = pattern.partition("{")
         self.name, _, self.tail = rest.partition("}")
+        self.between, brace, rest = self.tail.partition("{")
+        if brace:
+            self.tail = rest.partition("}")[2]
+        else:
+            self.between = ""
         self.routes: dict[str, Route] = {}
 
-    def find(self, path: str) -> str | None:
-        """The raw parameter, or None where the path has another shape."""
+    def find(self, path: str) -> tuple[str, str] | None:
+        """The raw parameters, the second one empty where there is none; None where the path has another
+        shape."""
         if not path.startswith(self.head):
             return None
         end = len(path)
@@ -98,9 +105,14 @@ class _Pattern:
         if end < start:
             return None
         raw = path[start:end]
-        if self.name not in SPANNING:
-            return raw if raw and "/" not in raw else None
-        return raw if raw or self.tail else None
+        if self.name in SPANNING:
+            return (raw, "") if raw or self.tail else None
+        inner = ""
+        if self.between:
+            raw, _, inner = raw.partition(self.between)
+            if not inner or "/" in inner:
+                return None
+        return (raw, inner) if raw and "/" not in raw else None
 
 
 class Router:
@@ -124,8 +136,8 @@ class Router:
         for pattern in sorted(patterns.values(), key=lambda each: (-len(each.head), -len(each.tail))):
             self._families.setdefault(_family(pattern.head), []).append(pattern)
 
-    def match(self, method: str, raw_path: bytes) -> tuple[Route, str]:
-        """The route and its parameter ("" where it has none). Raises 400, 404 and 405."""
+    def match(self, method: str, raw_path: bytes) -> tuple[Route, str, str]:
+        """The route and its parameters ("" where it has none, or one). Raises 400, 404 and 405."""
         try:
             path = raw_path.decode()
         except UnicodeDecodeError:
@@ -136,14 +148,15 @@ class Router:
         if words is not None:
             route = _choose(words, method)
             if route is not None:
-                return route, ""
+                return route, "", ""
         for pattern in self._families.get(_family(path), ()):
-            raw = pattern.find(path)
-            if raw is not None:
+            found = pattern.find(path)
+            if found is not None:
                 route = _choose(pattern.routes, method)
                 if route is None:
                     raise WrongMethod(method, _allowed(pattern.routes) | _allowed(words or {}))
-                return route, _decode(raw, pattern.name)
+                raw, inner = found
+                return route, _decode(raw, pattern.name), _decode(inner, "") if inner else ""
         if words is not None:
             raise WrongMethod(method, _allowed(words))
         raise NotFound("There is no such path; GET /openapi.json lists all of them.")

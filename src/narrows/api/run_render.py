@@ -4,7 +4,6 @@ read for it is handed in (`run_replies.py` reads)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from narrows.api import render
 from narrows.core import run_records, waits
@@ -27,7 +26,7 @@ def job(record: run_records.Job, signing_secret: str | None = None) -> wire.Job:
         timeout_secs=record.timeout_secs,
         max_attempts=record.max_attempts,
         max_concurrency=record.max_concurrency,
-        tags=_object(record.tags),
+        tags=render.object_or_nothing(record.tags),
         created_at=render.time(record.created_at),
         updated_at=render.time(record.updated_at),
         signing_secret=signing_secret,
@@ -51,8 +50,8 @@ def run(record: run_records.Run, waiting_for: Sequence[str] = ()) -> wire.Run:
         payload=render.raw(record.payload),
         result=render.raw(record.result),
         error=record.error,
-        tags=_object(record.tags),
-        progress=_object(record.progress),
+        tags=render.object_or_nothing(record.tags),
+        progress=render.object_or_nothing(record.progress),
         holder=record.holder,
         waiting_for=list(waiting_for) or None,
         replay_of=record.replay_of,
@@ -64,11 +63,6 @@ def run(record: run_records.Run, waiting_for: Sequence[str] = ()) -> wire.Run:
         dispatched_at=render.time(record.dispatched_at),
         finished_at=render.time(record.finished_at),
     )
-
-
-def _object(text: str | None) -> Any:
-    """A JSON object that goes out as it is kept; an empty one is left out."""
-    return None if text is None or text == "{}" else render.raw(text)
 
 
 def run_event(fact: Fact) -> wire.RunEvent:

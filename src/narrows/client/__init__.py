@@ -20,6 +20,7 @@ from narrows.client.worker import Worker
 from narrows.client.worker_run import AsyncWorkerRun, DoNotRetry, RunSuspended, WorkerRun
 from narrows.wire.messages import BatchItem, Held, Trigger
 from narrows.wire.run_messages import EventToWaitFor, Job, Run
+from narrows.wire.workflow_messages import Workflow, WorkflowRun, WorkflowStep
 
 __all__ = [
     "AsyncClient",
@@ -39,5 +40,8 @@ __all__ = [
     "Trigger",
     "Worker",
     "WorkerRun",
+    "Workflow",
+    "WorkflowRun",
+    "WorkflowStep",
     "verify_signature",
 ]

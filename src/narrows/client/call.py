@@ -26,6 +26,7 @@ R = TypeVar("R")
 
 #: The server gives up on a commit after 25 s, so an ordinary answer comes before this.
 ANSWER_SECS = 30.0
+_ID_LENGTH = 36
 
 
 class Repeat(Enum):
@@ -89,6 +90,11 @@ def encode_segment(text: str) -> str:
     if not encoded:
         raise InvalidRequest("The key or id is empty; give at least one character.")
     return encoded.replace(".", "%2E") if encoded in {".", ".."} else encoded
+
+
+def is_id(named: str) -> bool:
+    """Whether what names a job or a workflow is its id: no slug has the form of a UUID."""
+    return len(named) == _ID_LENGTH and named.count("-") == 4
 
 
 def encode_query(**fields: str | int | bool | None) -> str:

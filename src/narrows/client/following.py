@@ -16,6 +16,7 @@ from narrows.client.sse import EventParser
 from narrows.client.steps import Conditions, Emit, Lost, Open, Pause, Read, Reply, Request, Step
 from narrows.wire.messages import Trigger, TriggerPage
 from narrows.wire.run_messages import Run, RunPage
+from narrows.wire.workflow_messages import WorkflowRun, WorkflowRunPage
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -103,7 +104,7 @@ class Page(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Pages(Generic[T_co]):
-    """The source of `iterate` and `iterate_runs`."""
+    """The source of `iterate`, `iterate_runs` and `iterate_workflow_runs`."""
 
     page: Callable[[str | None], Call[Any]]
 
@@ -186,5 +187,35 @@ def iterate_runs(
 
     def page(cursor: str | None) -> Call[RunPage]:
         return calls.list_runs(status=status, job=job, tag=tag, limit=page_size, cursor=cursor)
+
+    return Pages(page)
+
+
+def iterate_workflow_runs(
+    *,
+    status: str | None = None,
+    workflow: str | None = None,
+    tag: str | None = None,
+    parent_workflow_run_id: str | None = None,
+    page_size: int = 100,
+) -> Pages[WorkflowRun]:
+    """Iterate over all workflow runs that `list_workflow_runs` would give, newest first, fetching pages as
+    needed.
+
+    Example::
+
+        for run in client.iterate_workflow_runs(workflow="deploy-gate", status="failed"):
+            print(run.id, run.error)
+    """
+
+    def page(cursor: str | None) -> Call[WorkflowRunPage]:
+        return calls.list_workflow_runs(
+            status=status,
+            workflow=workflow,
+            tag=tag,
+            parent_workflow_run_id=parent_workflow_run_id,
+            limit=page_size,
+            cursor=cursor,
+        )
 
     return Pages(page)

@@ -67,17 +67,23 @@ class Definitions:
         """A definition that somebody sends, with every fault. Takes up to a second: on a thread."""
         return parse(loads(text), self.expressions.checks)
 
-    def known(self, project_id: str, workflow_id: str, version: int) -> Definition | None:
-        """The definition, if it is at hand."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether the libraries have been imported, which takes a while."""
+        return "expressions" in vars(self)
+
+    def known(
+        self, project_id: str, workflow_id: str, version: int, text: str | None = None
+    ) -> Definition | None:
+        """The definition, if it is at hand; with a `text` only if it is the one of that."""
         with self._lock:
-            return self._find((project_id, workflow_id, version), None)
+            return self._find((project_id, workflow_id, version), text)
 
     def parsed(self, version: WorkflowVersion, *, keep: bool = True) -> Definition:
         """The definition of a version that was saved, and so was checked. `keep` is for what is committed: of
         a version that may yet be given up, another could come to be under the same number."""
         key = (version.project_id, version.workflow_id, version.version)
-        with self._lock:
-            found = self._find(key, version.definition)
+        found = self.known(*key, version.definition)
         if found is not None:
             return found
         read = parse(loads(version.definition), self._trusting())

@@ -52,7 +52,7 @@ from narrows.operations.retention import (
 )
 from narrows.operations.turns import Turns
 from narrows.storage.members import ALONE
-from narrows.storage.writer import Undecided, UndecidedTurn
+from narrows.storage.operation import Undecided, UndecidedTurn
 
 #: An operation that is asked again and again because what it depends on changes is given up.
 MAX_ROUNDS = 8
@@ -247,7 +247,16 @@ class Service:
 
     async def definition(self, version: WorkflowVersion) -> Definition:
         """The definition of a version that is committed."""
+        key = (version.project_id, version.workflow_id, version.version)
+        known = self.definitions.known(*key, version.definition)
+        if known is not None:
+            return known
         return await asyncio.to_thread(self.definitions.parsed, version)
+
+    async def check_expressions(self) -> None:
+        """Raise Unavailable where the libraries for expressions are not installed."""
+        if not self.definitions.is_ready:
+            await asyncio.to_thread(lambda: self.definitions.expressions)
 
     # ---- many commits ----------------------------------------------------------------------
 

@@ -38,7 +38,7 @@ _encode = msgspec.json.encode
 _format = msgspec.json.format
 
 
-def compact(raw: bytes, what: str = "payload") -> str:
+def compact(raw: bytes, what: str = "payload", most_members: int = MAX_MEMBERS) -> str:
     """The compacted text of one JSON value. Raises InvalidRequest, whose sentence names `what`."""
     try:
         text = _format(raw, indent=-1)
@@ -47,8 +47,8 @@ def compact(raw: bytes, what: str = "payload") -> str:
     except msgspec.DecodeError as error:
         raise _refusal(what, f"is not valid JSON: {_reason(error)}") from None
     opened = text.count(b"{") + text.count(b"[")
-    if opened > MAX_NESTING or opened + text.count(b",") > MAX_MEMBERS:
-        _check_shape(text, what)
+    if opened > MAX_NESTING or opened + text.count(b",") > most_members:
+        _check_shape(text, what, most_members)
     if b"\\u" in text:
         check_escapes(text, what)
     if len(text) > MAX_DIGITS and _TOO_MANY_DIGITS in text.translate(_DIGITS):
@@ -90,10 +90,10 @@ def _outside_strings(text: bytes) -> bytes:
     return b'""'.join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
 
 
-def _check_shape(text: bytes, what: str) -> None:
+def _check_shape(text: bytes, what: str, most_members: int) -> None:
     outside = _outside_strings(text)
-    if _members(outside) > MAX_MEMBERS:
-        raise _refusal(what, f"has more than {MAX_MEMBERS:,} members; send a smaller one")
+    if _members(outside) > most_members:
+        raise _refusal(what, f"has more than {most_members:,} members; send a smaller one")
     brackets = outside.translate(None, _NOT_BRACKETS)
     for _level in range(MAX_NESTING):
         brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")

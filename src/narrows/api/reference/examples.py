@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from narrows.api.reference.run_examples import RUN_EXAMPLES
+from narrows.api.reference.workflow_examples import WORKFLOW_EXAMPLES
 
 WAIT_ID: Final = "0195f3c4-7a1e-7b42-9c0d-3f5a6b7c8d9e"
 HELD_ID: Final = "0195f3c4-8d20-7d11-8a44-1b2c3d4e5f60"
@@ -232,4 +233,5 @@ EXAMPLES: Final[dict[tuple[str, str], tuple[Any, Any]]] = {
         {"name": "narrows", "version": "0.1.0", "api_version": "v1", "schema_version": 1},
     ),
     **RUN_EXAMPLES,
+    **WORKFLOW_EXAMPLES,
 }

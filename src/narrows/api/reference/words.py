@@ -1,5 +1,5 @@
 """What the reference says in words: the name and the tag of each route, and what fields and
-parameters mean; of jobs and runs in `run_words.py`. The routes themselves stand in `api/app.py`, the fields in `wire/messages.py`; a
+parameters mean; of jobs and runs in `run_words.py`, of workflows in `workflow_words.py`. The routes themselves stand in `api/app.py`, the fields in `wire/messages.py`; a
 test holds that each has its words here."""
 
 from __future__ import annotations
@@ -7,6 +7,13 @@ from __future__ import annotations
 from typing import Final
 
 from narrows.api.reference.run_words import RUN_FIELDS, RUN_NOTES, RUN_PARAMETERS, RUN_ROUTES, RUN_TAGS
+from narrows.api.reference.workflow_words import (
+    WORKFLOW_FIELDS,
+    WORKFLOW_NOTES,
+    WORKFLOW_PARAMETERS,
+    WORKFLOW_ROUTES,
+    WORKFLOW_TAGS,
+)
 
 TAGS: Final[dict[str, str]] = {
     "Waits": "Open, read, cancel and settle waits by their event key. Every path of the event triggers API is here.",
@@ -14,6 +21,7 @@ TAGS: Final[dict[str, str]] = {
     "Callback URLs": "A secret address that settles one wait, for providers that cannot send our header.",
     "Early and lost events": "Events that came before their wait, and events that settled nothing.",
     **RUN_TAGS,
+    **WORKFLOW_TAGS,
     "Deliveries": "Outgoing webhooks to the `notify_url` of a wait, signed as Standard Webhooks has it.",
     "Access": "Projects, API keys, and tokens for streams in a browser.",
     "Server": "What the server says of itself.",
@@ -64,7 +72,7 @@ Server | GET /docs | reference
 
 def _read_routes() -> dict[tuple[str, str], tuple[str, str]]:
     named = {}
-    for line in (_ROUTES.strip() + RUN_ROUTES).splitlines():
+    for line in (_ROUTES.strip() + RUN_ROUTES + WORKFLOW_ROUTES.lstrip()).splitlines():
         tag, route, verb = line.split(" | ")
         method, pattern = route.split(" ")
         named[method, pattern] = (tag, verb)
@@ -93,6 +101,7 @@ NOTES: Final[dict[str, str]] = {
     "create_api_key": "A key can give only scopes that it has. Without a `project_id`, an admin makes an admin key.",
     "rotate_api_key": "The old key works on for `overlap_secs`.",
     **RUN_NOTES,
+    **WORKFLOW_NOTES,
 }
 
 #: Query and header parameters.
@@ -118,6 +127,7 @@ PARAMETERS: Final[dict[str, str]] = {
     "X-Project-Id": "The project, where it is not in the query or the body; all that are given must agree.",
     "Last-Event-ID": "The id of the last frame that you had; only newer ones come.",
     **RUN_PARAMETERS,
+    **WORKFLOW_PARAMETERS,
 }
 
 #: Fields of messages; `Message.field` where the bare name would not tell enough.
@@ -226,4 +236,5 @@ FIELDS: Final[dict[str, str]] = {
     "schema_version": "The number of the newest migration.",
     "sqlite_version": "The version of SQLite.",
     **RUN_FIELDS,
+    **WORKFLOW_FIELDS,
 }

@@ -9,11 +9,9 @@ from typing import Any
 
 from msgspec import UNSET
 
-from narrows.client.call import Call, Repeat, encode_body, encode_payload, encode_query, encode_segment
+from narrows.client.call import Call, Repeat, encode_body, encode_payload, encode_query, encode_segment, is_id
 from narrows.wire import run_messages
 from narrows.wire.run_messages import Job, Run
-
-_ID_LENGTH = 36
 
 
 def create_job(
@@ -124,7 +122,7 @@ def delete_job(job: str, *, cancel_runs: bool = False) -> Call[Job]:
         query=encode_query(cancel_runs=cancel_runs or None),
         reply=Job,
         # By slug never: the slug is free once it is done, and a late repeat could hit the next job.
-        repeat=Repeat.SAFE if _is_id(job) else Repeat.NEVER,
+        repeat=Repeat.SAFE if is_id(job) else Repeat.NEVER,
     )
 
 
@@ -180,8 +178,3 @@ def trigger_job(
 
 def _path_of_job(job: str, tail: str = "") -> str:
     return f"/v1/jobs/{encode_segment(job)}{tail}"
-
-
-def _is_id(job: str) -> bool:
-    """An id has the form of a UUID, which a slug may have as well: then the server takes it for an id."""
-    return len(job) == _ID_LENGTH and job.count("-") == 4

@@ -52,7 +52,13 @@ from narrows.operations.reads.workflow_runs import (
     WorkflowRunSteps,
     WorkflowRunTimeline,
 )
-from narrows.operations.reads.workflows import GetWorkflow, GetWorkflowVersion, ListWorkflows
+from narrows.operations.reads.workflows import (
+    GetWorkflow,
+    GetWorkflowVersion,
+    ListWorkflows,
+    MissingNames,
+    Names,
+)
 
 __all__ = [
     "Checkpoint",
@@ -92,6 +98,8 @@ __all__ = [
     "LiveRunsOfJob",
     "LoadBodies",
     "LoadSchema",
+    "MissingNames",
+    "Names",
     "NearKeys",
     "NearWaits",
     "OldRows",

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from narrows.core.ids import is_id
+from narrows.core.run_records import Job
 from narrows.core.workflow_records import Workflow, WorkflowVersion
 from narrows.errors import NotFound
 from narrows.operations.reads.paging import Page, Walk, bound_of, clamped, look, page_of
 from narrows.storage.backend import Reader
+
+T = TypeVar("T", Job, Workflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,36 @@ class ListWorkflows:
         rows, looked_to = await look(reader, walk, bound_of(self.cursor), limit)
         found = [Workflow(*row) for row in rows]
         return page_of(found, [workflow.id for workflow in found], limit, looked_to)
+
+
+class Names(NamedTuple):
+    """What a definition names: jobs by id and by slug, and workflows by slug."""
+
+    job_ids: frozenset[str]
+    job_slugs: frozenset[str]
+    workflow_slugs: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MissingNames:
+    """Those of the names under which there is nothing (yet)."""
+
+    project_id: str
+    names: Names
+
+    async def run(self, reader: Reader) -> Names:
+        jobs = await self._there(reader, "jobs_by_id", self.names.job_ids, Job)
+        by_slug = await self._there(reader, "jobs_by_slug", self.names.job_slugs, Job)
+        workflows = await self._there(reader, "workflows_by_slug", self.names.workflow_slugs, Workflow)
+        return Names(
+            self.names.job_ids - {job.id for job in jobs if job.deleted_at is None},
+            self.names.job_slugs - {job.slug for job in by_slug},
+            self.names.workflow_slugs - {workflow.slug for workflow in workflows},
+        )
+
+    async def _there(self, reader: Reader, lookup: str, named: frozenset[str], kind: type[T]) -> list[T]:
+        keys = [(self.project_id, name) for name in sorted(named)]
+        return [kind(*row) for row in await reader.load(lookup, list(keys))] if keys else []
 
 
 async def find_workflow(reader: Reader, project_id: str, workflow: str) -> Workflow | None:
