@@ -151,6 +151,10 @@ class Loaded:
                 yield ("roots_by_id", run.project_id, run.root_id)
                 if run.wait_group_id is not None:
                     yield ("wait_groups_by_id", run.project_id, run.wait_group_id)
+        yield from self._groups()
+
+    def _groups(self) -> Iterator[Touch]:
+        """From a wait group to its triggers, and to what these have received, where that is looked into."""
         for step in self._records[Step].values():
             # Whoever decides an approval ends its wait.
             if step.step_type == StepType.APPROVAL and step.wait_group_id is not None:

@@ -18,7 +18,7 @@ from narrows.storage import locks, together
 from narrows.storage.at_hand import AtHand, with_locks
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.line import Line
-from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost
+from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost, is_taken
 
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
@@ -117,6 +117,7 @@ class PostgresConnection:
         self._wrote = False
         self._locked: set[str] = set()
         self._names: dict[int, bool] = {}
+        #: What the batch was found to touch, too: kept until it is committed, however often it begins again.
         self._also: set[Touch] = set()
         self._at_hand = AtHand()
         self._claiming: set[tuple[str, str]] = set()
@@ -134,8 +135,7 @@ class PostgresConnection:
 
     async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
         """Begin, and take the locks in their order (`locks.py`)."""
-        also, self._also = self._also, set()
-        needed = locks.needed([*touches, *also])
+        needed = locks.needed([*touches, *self._also])
         self._wrote = False
         try:
             names = needed.names
@@ -143,7 +143,9 @@ class PostgresConnection:
                 names = await self._with_keys_of_held(needed)
             self._has_begun = True
             settings = _SET_LOCAL if self.line.is_pooled() else ""
-            await self.line.run(f"begin isolation level read committed; {settings}{_lock_names(names)}")
+            await self.line.run(
+                f"begin isolation level read committed; {settings}{together.take_names(names)}"
+            )
             self.line.in_transaction = True
             self._names = dict(names)
             return await self._lock_rows(needed, with_locks(touches))
@@ -205,23 +207,23 @@ class PostgresConnection:
         return waiters
 
     async def lock(self, touches: Sequence[Touch]) -> None:
-        """Names are tried, never waited for: whoever has one may wait for what is held here. The runs of roots
-        that are locked are waited for: nobody has them but a claim."""
+        """Tried, never waited for: whoever has one of these may wait for what is held here. Then the batch begins
+        again, and takes them in their order."""
         needed = locks.needed(touches)
         names = [(number, excludes) for number, excludes in needed.names if not self._has(number, excludes)]
         runs = [key[1:] for key in touches if key[0] == "runs_by_id" and key[2] not in self._locked]
         try:
-            if names and not all((await self.line.fetch(_try_names(names)))[0]):
-                self._also.update(touches)
+            if names and not (await self.line.fetch(together.try_names(names)))[0][0]:
                 raise BackendFailure("a name that follows is locked by somebody else", retry=True)
             self._names.update(names)
             if runs:
-                statement = self.line.statements["lock_runs"].sql
+                statement = self.line.statements["try_runs"].sql
                 found = await self.line.fetch(statement, *_columns(sorted(set(runs)), 2))
                 self._locked.update(row[0] for row in found)
-        except BackendFailure:
-            raise
         except Exception as error:
+            if isinstance(error, BackendFailure) or is_taken(error):
+                self._also.update(touches)
+                raise BackendFailure("what follows is locked by somebody else", retry=True) from error
             raise self._failure(error) from error
 
     def _has(self, number: int, excludes: bool) -> bool:
@@ -237,6 +239,7 @@ class PostgresConnection:
             return
         if not self._wrote:
             await self.rollback()
+            self._also.clear()
             return
         batch = self._random_bytes(16).hex()
         try:
@@ -252,6 +255,7 @@ class PostgresConnection:
             self._ended()
             await self._resolve(batch, failure)
         self._ended()
+        self._also.clear()
 
     def _ended(self) -> None:
         self._has_begun = self.line.in_transaction = False
@@ -336,12 +340,13 @@ class PostgresConnection:
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
         """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
         begins again, and locks that too."""
+        also: set[Touch] = set()
         for name, rows in found.items():
             if name in _ROOT_LOOKUPS:
                 unlocked = [row for row in rows if not self._holds(row)]
-                self._also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
+                also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
             elif name in ("runs_by_id", "workflow_runs_by_id"):
-                self._also.update((name, row[0], row[1]) for row in rows if row[1] not in self._locked)
+                also.update((name, row[0], row[1]) for row in rows if row[1] not in self._locked)
             elif name == _CLAIMED:
                 self._locked.update(row[1] for row in rows)
             elif name == "jobs_by_id" and self._claiming:
@@ -353,7 +358,8 @@ class PostgresConnection:
                         and (row[0], row[1]) in self._claiming
                     ):
                         raise BackendFailure("a job has got a limit meanwhile", retry=True)
-        if self._also:
+        if also:
+            self._also |= also
             raise BackendFailure("what the batch names has changed meanwhile", retry=True)
 
     def _holds(self, trigger: Row) -> bool:
@@ -374,22 +380,3 @@ class PostgresConnection:
 def _columns(keys: Sequence[Touch], width: int) -> list[list[str]]:
     """Keys as one array a column."""
     return [[key[column] for key in keys] for column in range(width)]
-
-
-def _try_names(names: Sequence[tuple[int, bool]]) -> str:
-    """One row that says of each name whether it is held now."""
-    tries = (
-        f"pg_try_advisory_xact_lock{'' if excludes else '_shared'}({number})" for number, excludes in names
-    )
-    return f"select {', '.join(tries)}"
-
-
-def _lock_names(names: Sequence[tuple[int, bool]]) -> str:
-    """Numbers of our own making, so they may stand in the text: no trip of their own."""
-    if not names:
-        return ""
-    values = ", ".join(f"({number}::bigint, {'true' if excludes else 'false'})" for number, excludes in names)
-    return (
-        "select case when excludes then pg_advisory_xact_lock(number)"
-        f" else pg_advisory_xact_lock_shared(number) end from (values {values}) as names(number, excludes);"
-    )

@@ -58,6 +58,11 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, LOST)
 
 
+def is_taken(error: BaseException) -> bool:
+    """Whether somebody else has locked what was only tried."""
+    return isinstance(error, asyncpg.LockNotAvailableError)
+
+
 def tells_of_a_pooler(error: BaseException | None) -> bool:
     """Whether prepared statements do not survive here."""
     while error is not None:

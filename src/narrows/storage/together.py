@@ -76,3 +76,28 @@ def _numbered(names: Sequence[str], taken: int = 0) -> list[str]:
         parts.append(_NUMBER.sub(lambda match, before=taken: f"${int(match[1]) + before}", statement.sql))  # type: ignore[misc]
         taken += len(statement.converts)
     return parts
+
+
+def take_names(names: Sequence[tuple[int, bool]]) -> str:
+    """The statement that takes these names (number, excludes others) and waits for each: a text, so that it
+    needs no trip of its own."""
+    if not names:
+        return ""
+    lock = (
+        "case when excludes then pg_advisory_xact_lock(number) else pg_advisory_xact_lock_shared(number) end"
+    )
+    return f"select {lock} from {_name_rows(names)};"
+
+
+def try_names(names: Sequence[tuple[int, bool]]) -> str:
+    """The statement that takes those names that are free; it answers whether all were."""
+    lock = (
+        "case when excludes then pg_try_advisory_xact_lock(number)"
+        " else pg_try_advisory_xact_lock_shared(number) end"
+    )
+    return f"select bool_and({lock}) from {_name_rows(names)}"
+
+
+def _name_rows(names: Sequence[tuple[int, bool]]) -> str:
+    rows = (f"({number}::bigint, {'true' if excludes else 'false'})" for number, excludes in names)
+    return f"(values {', '.join(rows)}) as names(number, excludes)"

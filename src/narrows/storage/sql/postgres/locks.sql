@@ -93,12 +93,12 @@ where j.max_concurrency is not null
 order by j.project_id, j.id
 for no key update of j
 
--- name: lock_runs
--- Runs of roots that are locked: nobody else but a claim, which waits for nothing, has these.
+-- name: try_runs
+-- Runs of roots that are locked: nobody else but a claim has these.
 select r.id from unnest($1::text[], $2::text[]) as i(project_id, id)
 join runs as r on r.project_id = i.project_id and r.id = i.id
 order by r.project_id, r.id
-for no key update of r
+for no key update of r nowait
 
 -- name: lock_deliveries
 select d.id from unnest($1::text[], $2::text[]) as i(project_id, id)
