@@ -14,7 +14,13 @@ from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import DueHeldEvents, DueTriggers, ReadMark
 from narrows.operations.reads.retention import SurplusUnmatched
-from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.retention import (
+    Pruned,
+    PruneRows,
+    PruneRuns,
+    PruneTriggers,
+    PruneWorkflowRuns,
+)
 from narrows.operations.triggers import ExpireTriggers
 from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE
@@ -27,10 +33,12 @@ def commit(*triggers: Trigger, held: tuple[HeldEvent, ...] = ()) -> Committed:
     return Committed((), triggers, (), held, operations=1, now=0, commit_secs=0.0)
 
 
-def table_of(what: PruneTriggers | PruneRuns | PruneRows) -> str | None:
+def table_of(what: PruneTriggers | PruneRuns | PruneWorkflowRuns | PruneRows) -> str | None:
     """What is to be pruned; None stands for settled triggers."""
     if isinstance(what, PruneRows):
         return what.table
+    if isinstance(what, PruneWorkflowRuns):
+        return "workflow_runs"
     return "runs" if isinstance(what, PruneRuns) else None
 
 
@@ -124,7 +132,7 @@ class FakeService:
                 expired += 1
         return expired
 
-    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> Pruned:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneWorkflowRuns | PruneRows) -> Pruned:
         self.pruned.append(what)
         table = table_of(what)
         going = min(self.old_rows.get(table, 0), what.limit)

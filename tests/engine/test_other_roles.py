@@ -80,6 +80,7 @@ async def test_retention_is_kept_in_small_commits_that_are_spread_out(
     assert ages == {
         None: 30 * DAY_US,
         "runs": 30 * DAY_US,
+        "workflow_runs": 30 * DAY_US,
         "deliveries": 30 * DAY_US,
         "facts": 30 * DAY_US,
         "unmatched_events": 30 * DAY_US,

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from narrows.core.records import Root
-from narrows.core.states import DeliveryStatus, RunStatus
-from narrows.operations.reads.retention import START, Prunable, RowPlace
+from narrows.core.states import DeliveryStatus, RunStatus, WorkflowRunStatus
+from narrows.operations.reads.retention import START, OutputsOf, Prunable, RowPlace
+from tests.operations import workflows_kit
 from tests.operations.reads_kit import NOW, SECOND, Reads, make_trigger
 from tests.operations.runs_kit import make_run, put
 
@@ -75,6 +76,50 @@ def test_what_has_not_ended_or_too_late_stays(reads: Reads) -> None:
     assert reads.read(Prunable("runs", BEFORE, 10, ("p", runs[-1].id))) == ([], None)
 
 
+def test_a_run_stays_as_long_as_the_workflow_run_that_started_it(reads: Reads) -> None:
+    _projects(reads, "p")
+    ends = {"living": None, "ended": NOW, "gone": NOW}
+    reads.insert("roots", [Root("p", each, "workflow_run", NOW, ends[each]) for each in ("living", "ended")])
+    runs = {
+        root: make_run(reads.new_id(NOW), "j", status=RunStatus.COMPLETED, root_id=root, workflow_run_id=root)
+        for root in ends
+    }
+    put(reads, runs.values())
+    found, _ = _pass(reads, "runs", 10)
+    assert found == [("p", runs[root].id) for root in ("ended", "gone")]
+
+
+def test_steps_count_like_rows_where_they_go_with_their_workflow_run(reads: Reads) -> None:
+    _projects(reads, "p", "q")
+    ids = [reads.new_id(NOW) for _ in range(6)]
+    steps = ("ccc", "p", "c", "cc", "c" * 1_000, "c")
+    for run_id, letters in zip(ids, steps, strict=True):
+        status = WorkflowRunStatus.RUNNING if letters == "p" else WorkflowRunStatus.FAILED
+        project_id = "q" if run_id == ids[-1] else "p"
+        reads.insert(
+            "workflow_runs",
+            [workflows_kit.make_run(run_id, status=status, steps=letters, project_id=project_id)],
+        )
+    looks: list[list[str]] = []
+    after: RowPlace | None = START
+    while after is not None:
+        found, after = reads.read(Prunable("workflow_runs", BEFORE, 5, after))
+        looks.append([run_id for _, run_id in found])
+    # Four rows and the one that has to stay; two and three; whatever one has in any case.
+    assert looks == [[ids[0]], [ids[2], ids[3]], [ids[4]], [ids[5]]]
+
+
+def test_outputs_with_rows_of_their_own_are_found_with_their_workflow_runs(reads: Reads) -> None:
+    outputs = {("r", 0): "o0", ("r", 1): None, ("r", 2): "o2", ("other", 0): "o3"}
+    made = [
+        workflows_kit.make_step(run_id, number, f"s{number}", output_id=output_id)
+        for (run_id, number), output_id in outputs.items()
+    ]
+    reads.insert("steps", made)
+    found = reads.read(OutputsOf((("p", "r"), ("q", "other"))))
+    assert sorted(found) == [("p", "r", "o0"), ("p", "r", "o2")]
+
+
 def test_deliveries_that_are_pending_are_passed(reads: Reads) -> None:
     _projects(reads, "p")
     ids = [reads.new_id(NOW) for _ in range(4)]
@@ -99,7 +144,7 @@ def test_a_look_is_bounded_also_where_no_project_has_anything(reads: Reads) -> N
     assert max(parameters["most"] for _, parameters in reads.reader.asked) == 11
 
 
-@pytest.mark.parametrize("table", ["triggers", "runs", "deliveries"])
+@pytest.mark.parametrize("table", ["triggers", "runs", "workflow_runs", "deliveries"])
 def test_a_look_goes_along_an_index(reads: Reads, table: str) -> None:
     assert reads.plan("projects_from") == ["SEARCH p USING PRIMARY KEY (id>?)"]
     plan = reads.plan(f"old_{table}")

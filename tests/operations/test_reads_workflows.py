@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from narrows.core.records import Fact
-from narrows.core.states import StepStatus, StepType, WorkflowRunStatus
-from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowVersion
+from narrows.core.states import StepStatus, WorkflowRunStatus
+from narrows.core.workflow_records import Workflow, WorkflowRun, WorkflowVersion
 from narrows.errors import InvalidRequest, NotFound
 from narrows.operations.reads import (
     DueWorkflowRuns,
@@ -28,8 +28,9 @@ from narrows.operations.reads import (
     paging,
     workflow_runs,
 )
-from tests.operations.reads_kit import NOW, SECOND, Reads
+from tests.operations.reads_kit import NOW, Reads
 from tests.operations.runs_kit import make_group, put
+from tests.operations.workflows_kit import make_run, make_step, make_workflow
 
 MEBIBYTE = "7" * (1 << 20)
 TAGS = ('{"team":"red"}', '{"team":"blue","size":"1"}', None)
@@ -50,31 +51,6 @@ FILTERS: list[dict[str, Any]] = [
 @pytest.fixture
 def reads(tmp_path: Path) -> Reads:
     return Reads(tmp_path / "store.db")
-
-
-def make_workflow(workflow_id: str, slug: str, **changes: Any) -> Workflow:
-    return Workflow("p", workflow_id, slug, None, None, None, 1, NOW, NOW, None)._replace(**changes)
-
-
-def make_run(run_id: str, workflow_id: str = "w", **changes: Any) -> WorkflowRun:
-    status = changes.get("status", WorkflowRunStatus.RUNNING)
-    if status in ("failed", "completed"):
-        changes.setdefault("finished_at", NOW + SECOND)
-    run = WorkflowRun(
-        "p", run_id, workflow_id, 1, 1, WorkflowRunStatus.RUNNING, "pp", None, None, None, None, None, None, 0, 0,
-        None, "dev", NOW, None, None, None,
-    )  # fmt: skip
-    return run._replace(**changes)
-
-
-def make_step(run_id: str, number: int, ref: str, **changes: Any) -> Step:
-    if changes.get("status") == "completed":
-        changes.setdefault("finished_at", NOW + SECOND)
-    step = Step(
-        "p", run_id, number, f"{run_id}:{ref}", ref, StepType.JOB, 1, StepStatus.RUNNING, 1, None, None, None, None,
-        None, None, None, NOW, NOW, None, None,
-    )  # fmt: skip
-    return step._replace(**changes)
 
 
 # ---- workflows -----------------------------------------------------------------------------------

@@ -20,7 +20,13 @@ from narrows.operations.access import CreateProject
 from narrows.operations.base import DEV, TriggerOutcome
 from narrows.operations.events import BatchEvent, SendBatch, SendEvent
 from narrows.operations.reads import GetStats, GetTrigger, GetTriggerById, ListTriggers
-from narrows.operations.retention import Pruned, PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.retention import (
+    Pruned,
+    PruneRows,
+    PruneRuns,
+    PruneTriggers,
+    PruneWorkflowRuns,
+)
 from narrows.operations.service import Service
 from narrows.operations.triggers import CancelTrigger, ExpireTriggers, OpenTrigger
 from narrows.storage.committed import Committed
@@ -203,7 +209,7 @@ class Bench:
     async def perform(self, operation: Any) -> Any:
         return await self.store.perform(operation)
 
-    async def prune(self, what: PruneTriggers | PruneRuns | PruneRows) -> int:
+    async def prune(self, what: PruneTriggers | PruneRuns | PruneWorkflowRuns | PruneRows) -> int:
         """How many rows one commit of retention deletes."""
         pruned: Pruned = await self.service.prune(what)
         return pruned.deleted

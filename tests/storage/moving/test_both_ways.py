@@ -45,6 +45,17 @@ def test_rows_get_back_the_room_that_their_next_update_needs(
         assert connection.execute(
             "select distinct length(room) from runs where dispatch = 0 and finished_at is null"
         ).fetchall() == [(160,)]
+        assert connection.execute(
+            "select distinct length(room) from workflow_runs where version = 2 and finished_at is null"
+        ).fetchall() == [(96,)]
+        assert connection.execute(
+            "select distinct length(room) from steps where version = 1 and finished_at is null"
+        ).fetchall() == [(128,)]
+        if config is back:
+            for table in ("workflow_runs", "steps"):
+                assert connection.execute(
+                    f"select distinct length(room) from {table} where finished_at is not null"
+                ).fetchall() == [(None,)]
         connection.close()
 
 
