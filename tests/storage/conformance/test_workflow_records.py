@@ -13,7 +13,16 @@ import pytest
 from narrows.core.ids import make_id
 from narrows.core.records import NEVER, HeldEvent, Payload, Root
 from narrows.core.run_records import Message, Run, WaitGroup
-from narrows.core.states import GroupMode, HeldStatus, OnEnd, StepStatus, WorkflowRunStatus
+from narrows.core.states import (
+    GroupMode,
+    HeldStatus,
+    MessageKind,
+    OnEnd,
+    RunStatus,
+    StepStatus,
+    StepType,
+    WorkflowRunStatus,
+)
 from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
 from narrows.errors import InternalError
 from narrows.storage.lookups import TABLES, Touch
@@ -29,16 +38,16 @@ RUN = WorkflowRun(
     2, 1, 8, "retried", "dev", 9, NEVER, None, FACT,
 )  # fmt: skip
 STEP = Step(
-    PROJECT, "r", 3, "r:ref", "ref", "job", 11, StepStatus.WAITING, 12, '"output"', None, "error", "[]", "job-run",
+    PROJECT, "r", 3, "r:ref", "ref", StepType.JOB, 11, StepStatus.WAITING, 12, '"output"', None, "error", "[]", "job-run",
     "child", "group", 13, 14, None, FACT,
 )  # fmt: skip
 GROUP = WaitGroup(
     PROJECT, "group", "r", "", GroupMode.ANY, 1, "[]", OnEnd.END, OnEnd.RESUME, 15, "r", '["voter"]', 1
 )
 HELD = HeldEvent(PROJECT, "h", "key", "once", HeldStatus.HELD, "1", None, 16, 17, None, "dev", 18)
-MESSAGE = Message(PROJECT, "m", "emit_event", "key", None, 19, 20, '{"body":1}', '"payload"', None)
+MESSAGE = Message(PROJECT, "m", MessageKind.EMIT_EVENT, "key", None, 19, 20, '{"body":1}', '"payload"', None)
 RUN_OF_STEP = Run(
-    PROJECT, "job-run", "j", 1, "completed", 0, 1, 1, 300, 3, "r", "r", "r:ref", None, None, None, None, None, None,
+    PROJECT, "job-run", "j", 1, RunStatus.COMPLETED, 0, 1, 1, 300, 3, "r", "r", "r:ref", None, None, None, None, None, None,
     None, None, None, None, None, None, "dev", 1, None, None, 2, 3, None,
 )  # fmt: skip
 #: What is saved, and each key by which it is found.
@@ -213,7 +222,7 @@ async def test_runs_are_counted_by_workflow_and_state(unsound: Backend) -> None:
         await bench.perform(Doing((("workflow_runs_by_id", PROJECT, "r1"),), lambda tx: tx.delete(runs[1])))
         (row,) = await bench.rows(counters[0], counters[1:])
         assert WorkflowRunCounters(*row)._asdict() == {
-            **dict.fromkeys(WorkflowRunStatus, 0),
+            **{str(status): 0 for status in WorkflowRunStatus},
             "project_id": PROJECT,
             "workflow_id": "w",
             "writer": "",
@@ -261,8 +270,8 @@ async def test_a_wait_of_a_step_has_its_workflow_run_and_its_group_at_hand(unsou
         )
         trigger = await bench.perform(wait)
         group = GROUP._replace(trigger_ids=f'["{trigger.id}"]')
-        queued = RUN_OF_STEP._replace(id="queued", status="queued", finished_at=None)
-        await _save(bench, run, root, group, STEP._replace(step_type="approval"), RUN_OF_STEP, queued)
+        queued = RUN_OF_STEP._replace(id="queued", status=RunStatus.QUEUED, finished_at=None)
+        await _save(bench, run, root, group, STEP._replace(step_type=StepType.APPROVAL), RUN_OF_STEP, queued)
         leads_to: dict[Touch, Any] = {
             ("triggers_by_id", PROJECT, trigger.id): (run, root, group),
             ("triggers_by_key", PROJECT, "key"): (run, root, group),
