@@ -192,6 +192,7 @@ def of_engine(scene: Scene) -> Any:
             reads.DueRuns(place(scene), until, limit),
             reads.ExecutingRuns(limit, place(scene)),
             reads.CountRuns(),
+            reads.CountWorkflowRuns(),
             reads.QueuedJobs(),
             reads.PendingMessages(limit),
             *(

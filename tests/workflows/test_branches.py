@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from narrows.errors import Conflict
+from narrows.operations.reads import CountWorkflowRuns
 from tests.storage.kit import Backend, opened
 from tests.workflows.kit import Workflows, step, wait
 
@@ -186,3 +187,22 @@ async def test_large_payloads_and_outputs_are_kept_once_and_go_with_their_run(ba
         assert await flows.output(run_id, "a") == {"text": text}
         assert await flows.output(run_id, "b") == {"result": text}
         assert await flows.status(run_id) == "completed"
+
+
+async def test_workflow_runs_are_counted_by_their_states(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("a", key="a:{{n}}"))
+        runs = [await flows.start({"n": number}) for number in range(4)]
+        await bench.together(bench.sending("a:0", "1"), bench.sending("a:1", "1"))
+        await flows.cancel(runs[2])
+        await flows.pause(runs[3])
+        counts = await bench.store.read(CountWorkflowRuns())
+        assert counts == {
+            "running": 0,
+            "paused": 1,
+            "completed": 2,
+            "failed": 0,
+            "timed_out": 0,
+            "canceled": 1,
+        }

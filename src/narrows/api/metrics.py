@@ -41,6 +41,11 @@ METRICS: Final[dict[str, tuple[str, tuple[str, ...], str]]] = {
         "histogram", (), "How long after its time a time-out was committed.",
     ),
     "narrows_runs": ("gauge", ("status",), "Runs in the store, by status, over all projects."),
+    "narrows_workflow_runs": (
+        "gauge",
+        ("status",),
+        "Workflow runs in the store, by status, over all projects.",
+    ),
     "narrows_run_lateness_seconds": (
         "histogram", (), "How long after its time a delayed run was queued, or a lost lease was taken.",
     ),
@@ -106,12 +111,14 @@ async def render(service: Service, stats: RequestStats, open_streams: int, engin
     """All metrics of this process. `engine` is the one whose roles are told of, where there is one."""
     by_status: dict[str, int] = await service.read(reads.CountByStatus())
     runs: dict[str, int] = await service.read(reads.CountRuns())
+    workflow_runs: dict[str, int] = await service.read(reads.CountWorkflowRuns())
     oldest: int | None = await service.read(reads.OldestWaiting())
     age_secs = 0.0 if oldest is None else max(0.0, (service.clock.now() - oldest) / 1_000_000)
     families = [
         _one("narrows_build_info", 1, __version__),
         _labelled("narrows_triggers", (((str(status),), count) for status, count in by_status.items())),
         _labelled("narrows_runs", (((str(status),), count) for status, count in runs.items())),
+        _labelled("narrows_workflow_runs", (((status,), count) for status, count in workflow_runs.items())),
         _one("narrows_oldest_waiting_seconds", age_secs),
         _one("narrows_streams", open_streams),
         *_of_store(service),

@@ -12,7 +12,14 @@ from narrows.operations.reads.due import (
     ReadMark,
     SchemaVersion,
 )
-from narrows.operations.reads.due_runs import CountRuns, DueRuns, Executing, ExecutingRuns, LiveRunsOfJob
+from narrows.operations.reads.due_runs import (
+    CountRuns,
+    CountWorkflowRuns,
+    DueRuns,
+    Executing,
+    ExecutingRuns,
+    LiveRunsOfJob,
+)
 from narrows.operations.reads.events import ListHeldEvents, ListUnmatched
 from narrows.operations.reads.explain import Explain, Explanation
 from narrows.operations.reads.jobs import (
@@ -65,6 +72,7 @@ __all__ = [
     "CountByStatus",
     "CountRuns",
     "CountSettled",
+    "CountWorkflowRuns",
     "DueHeldEvents",
     "DueRuns",
     "DueTriggers",

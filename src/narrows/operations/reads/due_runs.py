@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from narrows.core.records import NEVER
 from narrows.core.run_records import RunCounters
+from narrows.core.workflow_records import WorkflowRunCounters
 from narrows.storage.backend import Reader
 
 #: A place in the order of due times: (due_at, project id, run id).
@@ -88,6 +89,15 @@ class CountRuns:
     async def run(self, reader: Reader) -> dict[str, int]:
         (counts,) = await reader.rows("count_runs_by_status")
         return dict(zip(RunCounters._fields[3:], counts, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class CountWorkflowRuns:
+    """The same for workflow runs."""
+
+    async def run(self, reader: Reader) -> dict[str, int]:
+        (counts,) = await reader.rows("count_workflow_runs_by_status")
+        return dict(zip(WorkflowRunCounters._fields[3:], counts, strict=True))
 
 
 def _after(place: Place) -> dict[str, int | str]:

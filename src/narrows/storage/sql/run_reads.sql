@@ -77,3 +77,8 @@ select coalesce(sum(c.delayed), 0), coalesce(sum(c.queued), 0), coalesce(sum(c.e
   coalesce(sum(c.waiting), 0), coalesce(sum(c.completed), 0), coalesce(sum(c.failed), 0),
   coalesce(sum(c.timed_out), 0), coalesce(sum(c.canceled), 0), coalesce(sum(c.dead_letter), 0)
 from run_counters as c
+
+-- name: count_workflow_runs_by_status
+select coalesce(sum(c.running), 0), coalesce(sum(c.paused), 0), coalesce(sum(c.completed), 0),
+  coalesce(sum(c.failed), 0), coalesce(sum(c.timed_out), 0), coalesce(sum(c.canceled), 0)
+from workflow_run_counters as c
