@@ -96,3 +96,42 @@ async def test_a_held_event_that_does_not_fit_the_schema_stays_held(backend: Bac
         assert await flows.status(run_id) == "completed"
         assert await flows.output(run_id, "a") == 7
         assert (await bench.stats()).held == 1
+
+
+async def test_copies_of_large_payloads_are_bounded_and_the_step_says_so(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        many = {f"m{n}": "{{payload.text}}" for n in range(30)}
+        run_id = await flows.begin(
+            step("a", payload=many, on_failure="continue"),
+            wait("b", on_failure="continue", request_payload=many),
+            wait("c"),
+            wait("d"),
+            step("e", "c", "d", on_failure="continue"),
+            payload={"text": "x" * 50_000},
+        )
+        text = "y" * 600_000
+        await bench.send("c", f'"{text}"')
+        await bench.send("d", f'"{text}"')
+        rows = await flows.steps(run_id)
+        assert "over 1 MiB" in (rows["a"].error or "")
+        assert "over 1 MiB" in (rows["b"].error or "")
+        assert "parent_outputs is over 1 MiB" in (rows["e"].error or "")
+        assert await flows.states(run_id) == "ffccf"
+
+
+async def test_what_starts_in_one_commit_is_bounded(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        fan = [step(f"s{n}", on_failure="continue") for n in range(60)]
+        payload = {"text": "x" * 900_000}
+        await flows.define(*fan, slug="all")
+        await flows.define(*fan, slug="few", max_parallel_steps=10)
+        at_once, few = await flows.start(payload, "all"), await flows.start(payload, "few")
+        assert await flows.states(at_once) == "r" * 38 + "f" * 22
+        assert "max_parallel_steps" in ((await flows.steps(at_once))["s50"].error or "")
+        while await flows.status(few) == "running":
+            await flows.work()
+        assert await flows.states(few) == "c" * 60

@@ -8,8 +8,18 @@ from typing import Any, Final
 
 #: Up to this size a payload stands in the row of its trigger or held event.
 INLINE_PAYLOAD_BYTES: Final = 1024
+#: The largest payload that a client may send, and that may come out of a template or an output.
+MAX_PAYLOAD_BYTES: Final = 1 << 20
 #: Up to this size two payloads are compared inside the writer; larger ones outside of it.
 QUICK_COMPARE_BYTES: Final = 4096
+
+
+def is_too_large(text: str) -> bool:
+    """Whether a text is over `MAX_PAYLOAD_BYTES` of UTF-8."""
+    size = len(text)
+    if 4 * size <= MAX_PAYLOAD_BYTES:
+        return False
+    return size > MAX_PAYLOAD_BYTES or len(text.encode()) > MAX_PAYLOAD_BYTES
 
 
 def quickly_equal(one: str | None, other: str | None) -> bool | None:

@@ -14,8 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from narrows.core.json_texts import Document, dumps, object_of, quote
+from narrows.core.payloads import MAX_PAYLOAD_BYTES, is_too_large
 from narrows.errors import InvalidRequest
 
+TOO_LARGE: Final = "what comes out of a template is over 1 MiB; take less, by an output_transform or a member"
+TOO_MUCH: Final = (
+    "its payload with parent_outputs is over 1 MiB; shorten what it depends on by output_transform"
+)
 _PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PATH: Final = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", re.ASCII)
 _PAYLOAD, _OUTPUTS, _RUN, _STEP = "payload", "parent_outputs", "workflow_run_id", "step_ref"
@@ -78,11 +83,16 @@ def compile_json(value: Any) -> Template:
 
 
 def render(template: Template, scope: Scope) -> str:
-    """The text with every placeholder filled in. Raises InvalidRequest for one that does not resolve."""
-    return "".join(
-        piece if isinstance(piece, str) else _value(piece, scope, template.is_json)
-        for piece in template.pieces
-    )
+    """The text with every placeholder filled in. Raises InvalidRequest for one that does not resolve, and for what
+    comes out too large: a definition may name a large value as often as it likes."""
+    parts, size = [], 0
+    for piece in template.pieces:
+        part = piece if isinstance(piece, str) else _value(piece, scope, template.is_json)
+        size += len(part)
+        if size > MAX_PAYLOAD_BYTES:
+            raise InvalidRequest(TOO_LARGE)
+        parts.append(part)
+    return "".join(parts)
 
 
 def _pieces(text: str, whole: bool) -> Iterator[str | Placeholder]:
@@ -193,7 +203,8 @@ def unresolved(templates: Iterable[Template], scope: Scope) -> list[str]:
 
 def job_payload(payload: str | None, own: str | None, outputs: Mapping[str, str]) -> str:
     """What a job step's run gets: the workflow run's payload, over it the members of the step's `own`
-    payload, and `parent_outputs`. A payload that is no object stands under `payload`."""
+    payload, and `parent_outputs`. A payload that is no object stands under `payload`. Raises InvalidRequest where
+    that is no object, or too large."""
     given = Document(payload) if payload is not None else Document("{}")
     members = (
         {name: each.text for name, each in given.members.items()}
@@ -205,5 +216,10 @@ def job_payload(payload: str | None, own: str | None, outputs: Mapping[str, str]
         if not over.is_object:
             raise InvalidRequest("The payload of a job step must come out as an object.")
         members |= {name: each.text for name, each in over.members.items()}
+    if sum(map(len, outputs.values())) > MAX_PAYLOAD_BYTES:
+        raise InvalidRequest(TOO_MUCH)
     members[_OUTPUTS] = object_of(outputs.items())
-    return object_of(members.items())
+    merged = object_of(members.items())
+    if is_too_large(merged):
+        raise InvalidRequest(TOO_MUCH)
+    return merged

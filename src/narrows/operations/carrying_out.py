@@ -9,6 +9,7 @@ from typing import Any
 
 from narrows.core import runs as run_rules
 from narrows.core.json_texts import NULL, object_of
+from narrows.core.payloads import is_too_large
 from narrows.core.states import (
     STEP_ENDED,
     WORKFLOW_RUN_ENDED,
@@ -197,10 +198,8 @@ def _end(root: Root, result: Value) -> None:
     if ended is not None:
         tx.save(ended._replace(ended_at=tx.now))
     if run.parent_run_id is not None:
-        body = {
-            "step": run.parent_step,
-            "child_run_id": run.id,
-            "status": run.status,
-            "error": run.error,
-        }
+        status, error = run.status, run.error
+        if result.text is not None and is_too_large(result.text):
+            status, error, result = WorkflowRunStatus.FAILED, "its output is over 1 MiB", NOTHING
+        body = {"step": run.parent_step, "child_run_id": run.id, "status": status, "error": error}
         root.send(MessageKind.WORKFLOW_RUN_ENDED, run.parent_run_id, body, result)

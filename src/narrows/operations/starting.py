@@ -4,7 +4,7 @@ sub-workflow. What cannot be started has failed; the step says why."""
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from narrows.core import runs as run_rules
@@ -35,6 +35,11 @@ from narrows.operations.waits import find_job, job_touches
 from narrows.storage.lookups import Touch
 from narrows.storage.operation import Undecided
 
+#: So much may start of one workflow run in one commit.
+MAX_STARTED_BYTES: Final = 32 << 20
+TOO_MUCH_AT_ONCE: Final = (
+    "what starts with it at once is over 32 MiB; set max_parallel_steps, or shorten the payloads"
+)
 #: What may be otherwise by the next attempt: a key that is taken, a limit that is reached.
 _PASSING: Final = (Conflict, LimitReached)
 _MODES: Final = {StepType.WAIT_FOR_ANY: GroupMode.ANY, StepType.WAIT_FOR_ALL: GroupMode.ALL}
@@ -59,12 +64,26 @@ def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, l
         root.step(step).templates or isinstance(root.step(step).work, JobWork) for step in starts
     )
     yield from root.load_outputs({each for named in seen.values() for each in named}, payload=needs_payload)
-    prepared = [_prepare(root, step, seen[step]) for step in starts]
+    prepared = _prepare_all(root, starts, seen)
     touches: list[Touch] = [("counters_by_project", root.run.project_id)]
     for each in prepared:
         touches += _touches(root, each)
     yield touches
     _ask_of_held_events(root, prepared)
+    return prepared
+
+
+def _prepare_all(root: Root, starts: Sequence[int], seen: Mapping[int, list[int]]) -> list[Prepared]:
+    """What starts in one commit has a bound: a definition could make a thousand copies of a large payload."""
+    prepared, size = [], 0
+    for step in starts:
+        each = (
+            _prepare(root, step, seen[step])
+            if size <= MAX_STARTED_BYTES
+            else Prepared(step, fault=LimitReached(TOO_MUCH_AT_ONCE))
+        )
+        size += len(each.payload or "") + sum(wanted.size_bytes for wanted in each.waits)
+        prepared.append(each)
     return prepared
 
 

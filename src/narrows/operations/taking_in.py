@@ -10,6 +10,7 @@ from typing import NamedTuple
 from narrows.core import step_waits
 from narrows.core.graphs import mask, members
 from narrows.core.keys import check_key
+from narrows.core.payloads import is_too_large
 from narrows.core.states import FactKind, StepStatus, StepType
 from narrows.core.step_states import StepStates
 from narrows.core.templates import render
@@ -197,6 +198,10 @@ def _make_outputs(root: Root, told: list[Told]) -> Loading:
     for each in completing:
         root.outputs[each.news.step] = _raw_output(root, each)
     yield from _transform(root, told, completing)
+    for step, output in list(root.outputs.items()):
+        if output.text is not None and is_too_large(output.text):
+            root.outputs.pop(step)
+            _fail(told, step, "its output is over 1 MiB")
     emitting = [
         each for each in told if _completes(root, each) and root.step(each.news.step).emit_key is not None
     ]
