@@ -109,6 +109,16 @@ def test_wait_survives_a_long_restart_once_it_has_reached_the_server(
     assert sum(pace.pauses) > 30
 
 
+def test_wait_survives_a_long_restart_from_the_start_where_the_wait_is_known(
+    face: Face, server: ScriptedServer, pace: ManualPace
+) -> None:
+    """Whoever has opened it has reached the server: `narrows events wait` gives its trigger."""
+    face.options |= {"retry_secs": 1, "reconnect_secs": 60}
+    server.play(trigger(), *[DROP] * 12, trigger(status="received"))
+    assert face.call("wait", face.call("get", "k")).status == "received"
+    assert sum(pace.pauses) > 30
+
+
 def test_wait_gives_up_on_a_server_that_stays_away(face: Face, server: ScriptedServer) -> None:
     face.options |= {"reconnect_secs": 20}
     server.play(trigger(), *[DROP] * 30)

@@ -41,23 +41,21 @@ class WaitForRun:
     def steps(self, conditions: Conditions) -> Generator[Step, Any, Run]:
         now = conditions.pace.monotonic
         until = math.inf if self.timeout_secs is None else now() + self.timeout_secs
-        known, retry_secs = self.run, conditions.retry_secs
+        known = self.run
         if isinstance(known, Run) and self.timeout_secs != 0:
             run = known
         else:
             # However little time is given, the server is asked once.
             run = yield from calls.get_run(known).steps(conditions)
-            retry_secs = conditions.reconnect_secs
         while run.status in LIVE:
             if now() >= until:
                 raise StillRunning(run, self.timeout_secs or 0)
             poll_secs = max(1, math.ceil(min(POLL_SECS, until - now())))
             poll = calls.wait_for_run_once(run, timeout_secs=poll_secs)
             try:
-                run = yield from attempt(poll, conditions, retry_secs=retry_secs, until=until)
+                run = yield from attempt(poll, conditions, retry_secs=conditions.reconnect_secs, until=until)
             except OutOfTime:
                 raise StillRunning(run, self.timeout_secs or 0) from None
-            retry_secs = conditions.reconnect_secs
         return run
 
 

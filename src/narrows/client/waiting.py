@@ -42,23 +42,23 @@ class Wait:
     def steps(self, conditions: Conditions) -> Generator[Step, Any, Trigger]:
         now = conditions.pace.monotonic
         until = math.inf if self.timeout_secs is None else now() + self.timeout_secs
-        known, retry_secs = self.event_key, conditions.retry_secs
+        known = self.event_key
         if isinstance(known, Trigger) and self.timeout_secs != 0:
             trigger = known
         else:
             # However little time is given, the server is asked once.
             trigger = yield from calls.get(known, trigger_id=self.trigger_id).steps(conditions)
-            retry_secs = conditions.reconnect_secs
         while trigger.status == "waiting":
             if now() >= until:
                 raise StillWaiting(trigger, self.timeout_secs or 0)
             poll_secs = max(1, math.ceil(min(POLL_SECS, until - now())))
             poll = calls.wait_once(trigger_id=trigger.id, timeout_secs=poll_secs)
             try:
-                trigger = yield from attempt(poll, conditions, retry_secs=retry_secs, until=until)
+                trigger = yield from attempt(
+                    poll, conditions, retry_secs=conditions.reconnect_secs, until=until
+                )
             except OutOfTime:
                 raise StillWaiting(trigger, self.timeout_secs or 0) from None
-            retry_secs = conditions.reconnect_secs
         return trigger
 
 
