@@ -1,4 +1,4 @@
-"""Help texts and completion of the commands of jobs, runs and deliveries."""
+"""Help texts and completion of the commands of jobs, workflows, runs of both, and deliveries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from narrows.cli.main import app
 from tests.cli.conftest import Shell
 
 
-@pytest.mark.parametrize("group", ["jobs", "runs", "deliveries"])
+@pytest.mark.parametrize("group", ["jobs", "runs", "workflows", "workflow-runs", "deliveries"])
 def test_every_command_and_option_says_what_it_is_for(group: str) -> None:
     for name, command in get_command(app).commands[group].commands.items():  # type: ignore[attr-defined]
         assert command.help, name
@@ -27,6 +27,14 @@ def test_the_help_of_what_follows_names_its_exit_codes_and_an_example(group: str
     assert f"Example: `narrows {group} {name} " in done.output
 
 
+@pytest.mark.parametrize(("group", "name"), [("workflows", "run"), ("workflow-runs", "watch")])
+def test_of_a_workflow_too(group: str, name: str) -> None:
+    done = CliRunner().invoke(app, [group, name, "--help"], env={"COLUMNS": "200"})
+    for code in (Exit.FAILED, Exit.TIMED_OUT, Exit.CANCELED):
+        assert f"{int(code)}: " in done.output
+    assert f"Example: `narrows {group} {name} " in done.output
+
+
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
@@ -34,6 +42,7 @@ def test_the_help_of_what_follows_names_its_exit_codes_and_an_example(group: str
         ("narrows jobs ", "rotate-secret"),
         ("narrows runs list --status d", "dead_letter"),
         ("narrows deliveries list --status ", "delivered"),
+        ("narrows workflow-runs list --status p", "paused"),
         ("narrows jobs update x --unset ", "max-concurrency"),
     ],
 )

@@ -30,12 +30,12 @@ class Exit(IntEnum):
 
 MEANINGS: Final[dict[Exit, str]] = {
     Exit.OK: "done; of `events wait`: the event was received, its payload is on stdout; of "
-    "`jobs trigger --wait` and `runs watch`: the run completed",
+    "`jobs trigger --wait`, `workflows run --wait` and both `watch`: the run completed",
     Exit.UNEXPECTED: "an unexpected failure",
     Exit.USAGE: "the command line or the configuration is wrong; nothing was done",
     Exit.TIMED_OUT: "the wait or the run timed out",
     Exit.CANCELED: "the wait or the run was canceled",
-    Exit.NOT_FOUND: "there is no such wait, event, job, run, delivery, key or project",
+    Exit.NOT_FOUND: "there is no such wait, event, job, workflow, run, delivery, key or project",
     Exit.CONFLICT: "the state does not allow it: settled or ended already, or the key or slug is taken",
     Exit.REFUSED: "the server refused the request: not valid, too large, or a limit is reached",
     Exit.NO_CONNECTION: "no server answered, or it is unavailable; nothing was done",

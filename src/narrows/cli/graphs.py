@@ -7,10 +7,12 @@ arrows of a step that go on share that place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from narrows.wire.workflow_messages import WorkflowGraph
 
 #: More are listed: nobody follows so many arrows, and to lay them out would take long.
 MAX_PLACES: Final = 600
@@ -45,6 +47,29 @@ class Place:
     def right(self) -> int:
         """The first column that is free again."""
         return self.left + self.width
+
+
+def nodes_of_definition(steps: Iterable[Mapping[str, Any]]) -> list[Node]:
+    """The steps of a definition as they were sent."""
+    return [
+        Node(
+            str(step["step_ref"]),
+            str(step.get("step_type") or step.get("type") or "job"),
+            None,
+            tuple(step.get("depends_on") or ()),
+        )
+        for step in steps
+    ]
+
+
+def nodes_of_graph(graph: WorkflowGraph) -> list[Node]:
+    """The steps of a run, with their states."""
+    after: dict[str, list[str]] = {node.step_ref: [] for node in graph.nodes}
+    for edge in graph.edges:
+        after[edge.to].append(edge.from_)
+    return [
+        Node(node.step_ref, node.step_type, node.status, tuple(after[node.step_ref])) for node in graph.nodes
+    ]
 
 
 def depths(nodes: Sequence[Node]) -> dict[str, int]:

@@ -23,11 +23,14 @@ from narrows.cli import (
     runs,
     serve,
     store,
+    workflow_runs,
+    workflow_steps,
+    workflows,
 )
 from narrows.cli.exits import MEANINGS
 
 #: Commands add themselves to the group of their noun when their file is imported.
-MORE_FILES = (events_open, events_send, jobs_trigger)
+MORE_FILES = (events_open, events_send, jobs_trigger, workflow_steps)
 
 EPILOG = "[bold]Exit codes[/bold]\n" + "\n".join(
     f"{code:>4d}  {meaning}" for code, meaning in MEANINGS.items()
@@ -38,7 +41,8 @@ class InOrder(TyperGroup):
     """The commands in the order in which people meet them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        first = ["dev", "serve", "demo", "events", "jobs", "runs", "deliveries", "keys", "projects"]
+        first = ["dev", "serve", "demo", "events", "jobs", "runs", "workflows", "workflow-runs"]
+        first += ["deliveries", "keys", "projects"]
         return first + [name for name in super().list_commands(ctx) if name not in first]
 
 
@@ -57,6 +61,8 @@ demo.register(app)
 app.add_typer(events.app, rich_help_panel="Wait and send")
 app.add_typer(jobs.app, rich_help_panel="Run jobs")
 app.add_typer(runs.app, rich_help_panel="Run jobs")
+app.add_typer(workflows.app, rich_help_panel="Run workflows")
+app.add_typer(workflow_runs.app, rich_help_panel="Run workflows")
 app.add_typer(deliveries.app, rich_help_panel="Run jobs")
 app.add_typer(keys.app, rich_help_panel="Administer")
 app.add_typer(projects.app, rich_help_panel="Administer")

@@ -15,7 +15,7 @@ from rich.text import Text
 from narrows.cli.inputs import duration_text
 from narrows.cli.output import out, shown
 from narrows.clock import SystemClock
-from narrows.wire import messages, run_messages
+from narrows.wire import messages, run_messages, workflow_messages
 
 _STYLES: Final = {
     "waiting": "yellow",
@@ -30,6 +30,9 @@ _STYLES: Final = {
     "dead_letter": "red",
     "pending": "yellow",
     "delivered": "green",
+    "running": "cyan",
+    "paused": "yellow",
+    "skipped": "dim",
 }
 _NEVER_YEAR: Final = 9999
 _PAYLOAD_WIDTH: Final = 60
@@ -54,7 +57,16 @@ def _ends(trigger: messages.Trigger) -> str:
     return f"in {duration_text(max(0.0, -_age_secs(trigger.expires_at)))}"
 
 
-def _status(row: messages.Trigger | run_messages.Run | run_messages.Delivery) -> Text:
+_STATED: Final = (
+    messages.Trigger,
+    run_messages.Run,
+    run_messages.Delivery,
+    workflow_messages.WorkflowRun,
+    workflow_messages.WorkflowStep,
+)
+
+
+def _status(row: Any) -> Text:
     return Text(row.status, style=_STYLES[row.status])
 
 
@@ -74,6 +86,18 @@ def _run_doing(run: run_messages.Run) -> str:
     if run.status == "delayed" and run.due_at is not None:
         return f"due in {duration_text(max(0.0, -_age_secs(run.due_at)))}"
     return run.holder or ""
+
+
+def _step_doing(step: workflow_messages.WorkflowStep) -> str:
+    """What a person asks next: why it ended, what came out of it, what it waits for, how the votes stand."""
+    if step.error is not None:
+        return step.error
+    if step.event_keys:
+        more = f" and {len(step.event_keys) - 1} more" if len(step.event_keys) > 1 else ""
+        return f"{step.event_keys[0]}{more}"
+    if step.status == "waiting" and step.votes:
+        return ", ".join(f"approved by {vote.approver}" for vote in step.votes)
+    return _short(step.output)
 
 
 def _attempts(run: run_messages.Run) -> str:
@@ -147,6 +171,32 @@ _COLUMNS: Final[dict[Any, tuple[Column, ...]]] = {
         ("made", lambda row: _ago(row.created_at)),
         ("id", lambda row: row.id),
     ),
+    workflow_messages.Workflow: (
+        ("slug", lambda row: row.slug),
+        ("name", lambda row: row.name or ""),
+        ("version", lambda row: row.version),
+        ("made", lambda row: _ago(row.created_at)),
+        ("changed", lambda row: _ago(row.updated_at)),
+        ("id", lambda row: row.id),
+    ),
+    workflow_messages.WorkflowRun: (
+        ("status", _status),
+        ("workflow", lambda row: f"{row.workflow_slug} v{row.workflow_version}"),
+        ("made", lambda row: _ago(row.created_at)),
+        ("ended", lambda row: _ago(row.finished_at)),
+        ("payload", lambda row: _short(row.payload)),
+        ("error", lambda row: row.error or ""),
+        ("id", lambda row: row.id),
+    ),
+    workflow_messages.WorkflowStep: (
+        ("status", _status),
+        ("step", lambda row: row.step_ref),
+        ("type", lambda row: row.step_type),
+        ("ended", lambda row: _ago(row.finished_at)),
+        ("attempt", lambda row: row.attempt or ""),
+        ("output / error / waits for", _step_doing),
+        ("run", lambda row: row.run_id or row.child_workflow_run_id or ""),
+    ),
     messages.Project: (
         ("id", lambda row: row.id),
         ("name", lambda row: row.name or ""),
@@ -162,14 +212,22 @@ _COLUMNS: Final[dict[Any, tuple[Column, ...]]] = {
     ),
 }
 
-_BY_ID: Final = (run_messages.Run, run_messages.Delivery)
-_SAID: Final = ("result / error / holder", "answer")
+_BY_ID: Final = (
+    run_messages.Run,
+    run_messages.Delivery,
+    workflow_messages.WorkflowRun,
+    workflow_messages.WorkflowStep,
+)
+_SAID: Final = ("result / error / holder", "answer", "error", "output / error / waits for")
 #: On a narrow terminal: whoever has a key or slug to copy needs no id. -o json has everything.
 _LEFT_OUT: Final[dict[Any, tuple[str, ...]]] = {
     messages.Trigger: ("id",),
     run_messages.Job: ("id", "made"),
     run_messages.Run: ("ended", "attempt", "payload"),
     run_messages.Delivery: ("url", "next", "made"),
+    workflow_messages.Workflow: ("id", "made"),
+    workflow_messages.WorkflowRun: ("ended", "payload"),
+    workflow_messages.WorkflowStep: ("ended", "attempt", "run"),
 }
 
 
@@ -210,7 +268,7 @@ def card(row: msgspec.Struct, fields: Sequence[str] | None = None) -> Renderable
 
 
 def _value(row: msgspec.Struct, name: str, value: Any) -> RenderableType:
-    if isinstance(row, messages.Trigger | run_messages.Run | run_messages.Delivery) and name == "status":
+    if isinstance(row, _STATED) and name == "status":
         return _status(row)
     if isinstance(value, datetime):
         return Text("never" if value.year == _NEVER_YEAR else f"{value:%Y-%m-%d %H:%M:%S}Z  ({_when(value)})")

@@ -128,7 +128,7 @@ def as_text(raw: bytes) -> Text:
     if line.actor:
         text.append(f"  {output.shown(line.actor)}", style="")
     if line.detail is not msgspec.UNSET and line.detail is not None:
-        text.append(f"  {output.shown(_plain(line.detail))}", style="")
+        text.append(f"  {output.shown(plain(line.detail))}", style="")
     return text
 
 
@@ -138,9 +138,10 @@ def as_log_text(line: RunEvent) -> Text:
     return Text(f"{said.level:<7}  {output.shown(said.message)}", style=_LEVELS.get(said.level, ""))
 
 
-def _plain(detail: Any) -> str:
+def plain(detail: Any) -> str:
+    """What a line says beside its kind, for a person."""
     if isinstance(detail, dict):
-        return ", ".join(f"{name}: {_plain(value)}" for name, value in detail.items())
+        return ", ".join(f"{name}: {plain(value)}" for name, value in detail.items())
     if isinstance(detail, list):
-        return " ".join(map(_plain, detail))
+        return " ".join(map(plain, detail))
     return detail if isinstance(detail, str) else msgspec.json.encode(detail).decode()
