@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --require-virtualenv install --no-input
-SOURCES := src tests benchmarks
+SOURCES := src tests benchmarks examples
 # Debian packages; tests start servers of their own from them.
 SERVERS := postgresql pgbouncer
 ARGS ?=

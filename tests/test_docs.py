@@ -32,7 +32,9 @@ from narrows.client import Client
 from narrows.errors import NarrowsError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(page for name in ("docs", "examples") for page in (ROOT / name).rglob("*.md"))]
+)
 RUN = ("README.md", "docs/quick-start.md")
 
 EXAMPLE = re.compile(

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import typer.main
 
+from docs.reference import steps
 from narrows import config, errors
 from narrows.api import openapi
 from narrows.api.app import ROUTES
@@ -171,8 +172,7 @@ def statuses() -> Iterator[str]:
     yield NOTICE
     yield (
         "Each transition happens once. What is not in a diagram is refused, and what has ended never changes: only "
-        "a step is opened again where somebody retries it while its workflow run goes on. Workflows are not served "
-        "yet: of them there are the rules alone, and no fact of theirs is written."
+        "a step is opened again where somebody retries it while its workflow run goes on."
     )
     for noun, table, diagram in (
         ("trigger", states.TRANSITIONS, diagrams.trigger_diagram()),
@@ -220,11 +220,16 @@ def metrics() -> Iterator[str]:
     yield "\n".join(_table(("Metric", "Kind", "Labels", "Meaning"), rows))
 
 
+def step_fields() -> Iterator[str]:
+    return steps.page(NOTICE, _table)
+
+
 PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "http-api.md": http_api,
     "cli.md": cli,
     "configuration.md": configuration,
     "states.md": statuses,
+    "steps.md": step_fields,
     "errors.md": refusals,
     "metrics.md": metrics,
 }
