@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from narrows.api import workflows
 from narrows.config import Config
 from narrows.core.states import Backoff, OnFailure, StepStatus, StepType, WorkflowRunStatus
 from narrows.wire import workflow_messages
@@ -110,6 +111,27 @@ async def test_what_is_not_there_cannot_be_started(config: Config) -> None:
             for body in ({}, {"idempotency_key": "a"}):
                 answer = await client("POST", f"/v1/workflows/{named}/trigger", body)
                 assert (answer.status, named in answer.json["error"]) == (404, True)
+
+
+async def test_a_workflow_that_changes_while_it_is_started_is_started_by_its_new_version(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(config) as client:
+        made = await make_workflow(client, wait("a"))
+        read, changes = workflows._newest, ["second", "third"]
+
+        async def outrun(*asked: Any) -> Any:
+            found = await read(*asked)
+            if changes:
+                await client("PATCH", f"/v1/workflows/{made['id']}", {"name": changes.pop(0)})
+            return found
+
+        monkeypatch.setattr(workflows, "_newest", outrun)
+        assert (await trigger(client))["workflow_version"] == 3
+        changes += [f"name {n}" for n in range(20)]
+        given_up = await client("POST", "/v1/workflows/flow/trigger", {})
+        assert (given_up.status, "keeps changing" in given_up.json["error"]) == (503, True)
+        assert await started(client) == 1
 
 
 # ---- once ----------------------------------------------------------------------------------------
@@ -358,7 +380,8 @@ async def test_a_run_is_canceled_once_with_all_that_belongs_to_it(config: Config
 
 async def test_a_retry_is_a_new_run_that_keeps_what_was_completed(config: Config) -> None:
     async with opened(config) as client:
-        run = await running(client, wait("a"), approval("b", "a"), wait("c", "b"), payload="x" * 3_000)
+        run = await running(client, wait("a"), approval("b", "a"), wait("c", "b"), payload="x" * 3_000,
+                            timeout_secs=3_600)  # fmt: skip
         lives = await act(client, run, "retry")
         assert (lives.status, "running" in lives.json["error"]) == (409, True)
         await send(client, "a", {"kept": "y" * 3_000})
@@ -372,6 +395,7 @@ async def test_a_retry_is_a_new_run_that_keeps_what_was_completed(config: Config
         new = again.json
         assert (new["retry_of"], new["workflow_version"], new["status"]) == (run["id"], 1, "running")
         assert (new["payload"], new["id"] != run["id"]) == ("x" * 3_000, True)
+        assert new["due_at"] > run["due_at"]
         shown = await look(client, new, "/steps")
         assert [each["status"] for each in shown["data"]] == ["completed", "waiting", "pending"]
         assert shown["data"][0]["output"] == {"kept": "y" * 3_000}

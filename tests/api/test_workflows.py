@@ -176,6 +176,16 @@ async def test_what_is_no_json_object_is_400(config: Config, raw: bytes) -> None
             assert (answer.status, answer.json["code"]) == (400, "invalid_request"), (path, answer.body)
 
 
+@pytest.mark.parametrize("raw", [b"", b" \n", b"{}"])
+async def test_an_empty_body_is_an_empty_object(config: Config, raw: bytes) -> None:
+    async with opened(config) as client:
+        made = await make_workflow(client)
+        missing = await client("POST", "/v1/workflows", raw=raw)
+        assert (missing.status, len(missing.json["details"])) == (400, 2)  # slug and steps
+        assert len((await client("POST", "/v1/workflows/dry-run", raw=raw)).json["faults"]) == 2
+        assert (await client("PATCH", "/v1/workflows/flow", raw=raw)).json == made
+
+
 async def test_a_definition_may_be_larger_than_other_bodies_and_no_larger_than_a_batch(
     config: Config,
 ) -> None:
