@@ -65,6 +65,7 @@ class Loaded:
         self._statistics = Statistics()
         self._records: dict[type[Any], dict[tuple[str, ...], Any]] = defaultdict(dict)
         self._stored: dict[type[Any], dict[tuple[str, ...], Any]] = defaultdict(dict)
+        self._deleted: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
         self._newest: dict[tuple[str, str], str] = {}
         self._held: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._event_ids: dict[tuple[str, str, str], str] = {}
@@ -98,6 +99,8 @@ class Loaded:
         for row in rows:
             record = record_class(*row)
             key = identity(record)
+            if key in self._deleted[record_class]:
+                continue  # what is loaded in a turn is as it was before the batch
             if key not in self._records[record_class]:
                 self._records[record_class][key] = self._stored[record_class][key] = record
             self._index(record, lookup)

@@ -52,17 +52,16 @@ class Transaction(Loaded):
         self._writer = writer
         self._sequence = 0
         self._changed: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
-        self._deleted: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
         self._bulk_deletes: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         self._released: dict[tuple[str, str], int] = defaultdict(int)
         self._overdue: set[tuple[str, str]] = set()
 
     def come_after_what_is_loaded(self) -> None:
         """No change is stamped before those that it follows, also where another node made them by a clock
-        that was ahead (a standby that took over may be behind)."""
-        stamps = [trigger.settled_at or trigger.requested_at for trigger in self._records[Trigger].values()]
-        stamps += [run.dispatched_at or run.created_at for run in self._records[Run].values()]
-        stamps += [made_at(run.last_fact_id or run.id) for run in self._records[WorkflowRun].values()]
+        that was ahead (a standby that took over may be behind). What this transaction makes has its own stamp."""
+        stamps = [trigger.settled_at or trigger.requested_at for trigger in self._stored[Trigger].values()]
+        stamps += [run.dispatched_at or run.created_at for run in self._stored[Run].values()]
+        stamps += [made_at(run.last_fact_id or run.id) for run in self._stored[WorkflowRun].values()]
         self.now = max(self.now, max(stamps, default=0) + 1)
 
     def time_out_overdue(self, entropy: int) -> None:

@@ -1,0 +1,33 @@
+"""What random histories have found (`test_histories.py`, `tests/simulation`), each as the shortest story that shows it."""
+
+from __future__ import annotations
+
+from narrows.operations.base import DEV
+from narrows.operations.events import DeleteHeldEvent
+from tests.storage.kit import PROJECT, Backend, opened
+from tests.workflows.kit import Workflows, step, wait
+
+
+async def test_a_held_event_that_is_deleted_is_taken_by_no_step_of_the_same_commit(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        run_id = await flows.begin(wait("a"), wait("b", "a"))
+        held = (await bench.send("b", '"early"', hold_secs=60)).held
+        deleting = DeleteHeldEvent(actor=DEV, project_id=PROJECT, entropy=bench.entropy(), held_id=held.id)
+        outcomes = await bench.together(deleting, bench.sending("a", "1"))
+        assert not [each for each in outcomes if isinstance(each, Exception)]
+        assert await flows.states(run_id) == "cw"
+        assert (await bench.stats()).held == 0
+
+
+async def test_all_that_happens_in_one_commit_happens_at_one_time(backend: Backend) -> None:
+    """Each look into the database in the midst of a turn counted what the turn itself had made as earlier."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(wait("a"), step("b", "a"), wait("c", "a"), timeout_secs=60)
+        assert len({fact.at for fact in bench.commits[-1].facts}) == 1
+        run = await flows.run(run_id)
+        assert run.due_at == run.created_at + 60_000_000
+        await bench.send("a")
+        assert len({fact.at for fact in bench.commits[-1].facts}) == 1
