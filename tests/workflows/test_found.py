@@ -31,3 +31,16 @@ async def test_all_that_happens_in_one_commit_happens_at_one_time(backend: Backe
         assert run.due_at == run.created_at + 60_000_000
         await bench.send("a")
         assert len({fact.at for fact in bench.commits[-1].facts}) == 1
+
+
+async def test_a_vote_that_decides_nothing_yet_is_a_change_like_any_other(backend: Backend) -> None:
+    """Its fact was of the version before it, which `narrows verify` refused."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        run_id = await flows.begin(step("ok", type="approval", min_approvals=2))
+        before = await flows.run(run_id)
+        await flows.decide(run_id, "ok", True, "ann")
+        after = await flows.run(run_id)
+        (voted,) = [fact for fact in bench.commits[-1].facts if fact.kind == "step.voted"]
+        assert (before.version + 1, after.last_fact_id) == (after.version, voted.id)
+        assert voted.version == after.version

@@ -112,7 +112,7 @@ class DecideStep(StepOperation):
             self.entropy,
             root_id=run.id,
             previous_id=run.last_fact_id,
-            version=run.version,
+            version=run.version + 1,
             detail=dumps(
                 {
                     "step_ref": row.step_ref,
