@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from narrows.operations.base import DEV
 from narrows.operations.events import DeleteHeldEvent
 from tests.storage.kit import PROJECT, Backend, opened
@@ -44,3 +46,32 @@ async def test_a_vote_that_decides_nothing_yet_is_a_change_like_any_other(backen
         (voted,) = [fact for fact in bench.commits[-1].facts if fact.kind == "step.voted"]
         assert (before.version + 1, after.last_fact_id) == (after.version, voted.id)
         assert voted.version == after.version
+
+
+async def test_an_output_that_could_not_be_made_is_seen_by_nobody(backend: Backend) -> None:
+    """Steps that started in the commit of the failure saw what the transform had been given."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(
+            wait("a", output_transform="$.missing", on_failure="continue"),
+            step("job", "a"),
+            wait("key", "a", key="k:{{parent_outputs.a.id}}", on_failure="continue"),
+            step("asks", "a", condition="outputs.a.id == 7", on_failure="continue"),
+        )
+        await bench.send("a", '{"id":7}')
+        assert await flows.states(run_id) == "frff"
+        (run,) = await flows.job_runs(run_id)
+        assert json.loads(run.payload or "") == {"parent_outputs": {"a": None}}
+
+
+async def test_the_event_of_a_step_that_is_skipped_in_the_same_commit_is_no_output(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(wait("a"), step("job", "a"))
+        outcomes = await bench.together(await flows.skipping(run_id, "a"), bench.sending("a", '{"id":7}'))
+        assert not [each for each in outcomes if isinstance(each, Exception)]
+        assert await flows.states(run_id) == "sr"
+        (run,) = await flows.job_runs(run_id)
+        assert json.loads(run.payload or "") == {"parent_outputs": {"a": None}}

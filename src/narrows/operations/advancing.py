@@ -13,7 +13,7 @@ from narrows.core.json_texts import NULL, Document
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.records import Payload
 from narrows.core.run_records import Message
-from narrows.core.states import FactKind, MessageKind
+from narrows.core.states import STEP_LETTERS, FactKind, MessageKind, StepStatus
 from narrows.core.step_states import statuses
 from narrows.core.templates import Scope
 from narrows.core.workflow_definitions import Definition, expression_steps
@@ -106,6 +106,14 @@ class Root:
 
     def output(self, number: int) -> str | None:
         return self.text(self._value(number))
+
+    def keep_outputs(self, letters: str) -> None:
+        """Those of steps that have completed: of what somebody skipped in the same commit, or what gave nothing
+        that could be used, later steps see none, now as ever after."""
+        completed = STEP_LETTERS[StepStatus.COMPLETED]
+        self.outputs = {
+            number: value for number, value in self.outputs.items() if letters[number] == completed
+        }
 
     def _value(self, number: int) -> Value:
         if number in self.outputs:

@@ -92,6 +92,7 @@ def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch],
     while True:
         run = root.run
         advance = rules.advance(root.definition, run.status, run.steps, happened, answers)
+        root.keep_outputs(advance.steps)
         if not advance.questions:
             return advance
         asked = yield from _conditions(root, advance)
