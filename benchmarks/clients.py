@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import uvloop
@@ -26,6 +27,7 @@ class Wire:
     """One keep-alive connection, blocking, without a library between."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._socket = socket.create_connection((HOST, port), 120)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
@@ -35,6 +37,9 @@ class Wire:
 
     def take(self) -> Any:
         """The next reply's JSON. Raises RuntimeError where it is not 2xx."""
+        return json.loads(self._take())
+
+    def _take(self) -> bytes:
         while b"\r\n\r\n" not in self._buffer:
             self._more()
         head, _, rest = self._buffer.partition(b"\r\n\r\n")
@@ -46,11 +51,18 @@ class Wire:
         self._buffer = rest[length:]
         if not head.startswith(b"HTTP/1.1 2"):
             raise RuntimeError(f"{head[:60]!r} {rest[:300]!r}")
-        return json.loads(rest[:length])
+        return rest[:length]
 
     def call(self, method: str, path: str, body: object = None, token: str = API_KEY) -> Any:
         self.put(method, path, body, token)
         return self.take()
+
+    def milliseconds(self, request: bytes) -> float:
+        """How long a request took, from its first byte to the last of its reply."""
+        began = time.perf_counter()
+        self._socket.sendall(request)
+        self._take()
+        return (time.perf_counter() - began) * 1000
 
     def close(self) -> None:
         self._socket.close()
@@ -80,6 +92,47 @@ def milliseconds(port: int, method: str, path: str, count: int, body: object = N
         took.append((time.perf_counter() - began) * 1000)
     wire.close()
     return took
+
+
+def all_at_once(port: int, requests: Sequence[bytes], connections: int = 64) -> float:
+    """Milliseconds until all are answered, each connection with one after the other. Raises RuntimeError where an
+    answer is not 2xx."""
+
+    async def ask(lines: tuple[asyncio.StreamReader, asyncio.StreamWriter], mine: Sequence[bytes]) -> None:
+        reader, writer = lines
+        for request in mine:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            if not head.startswith(b"HTTP/1.1 2"):
+                raise RuntimeError(f"{head[:60]!r} {body[:300]!r}")
+        writer.close()
+
+    async def ask_all() -> float:
+        lines = [await asyncio.open_connection(HOST, port) for _ in range(connections)]
+        began = time.perf_counter()
+        await asyncio.gather(*(ask(each, requests[number::connections]) for number, each in enumerate(lines)))
+        return (time.perf_counter() - began) * 1000
+
+    return uvloop.run(ask_all())
+
+
+def claim(wire: Wire, job: str, count: int) -> list[tuple[str, str]]:
+    """So many queued runs of a job: their ids and tokens."""
+    found: list[tuple[str, str]] = []
+    while len(found) < count:
+        body = {"jobs": [job], "limit": min(100, count - len(found)), "wait_secs": 0}
+        runs = wire.call("POST", "/v1/workers/claim", body)["runs"]
+        if not runs:
+            raise SystemExit(f"{len(found)} runs of the job {job} are queued, not {count}")
+        found += [(each["run"]["id"], each["run_token"]) for each in runs]
+    return found
+
+
+def finishing(run_id: str, token: str) -> bytes:
+    """The request that completes a claimed run."""
+    return request_bytes("POST", f"/sdk/v1/runs/{run_id}/complete", {"result": {"done": True}}, token)
 
 
 def settled_secs(port: int, trigger_ids: list[str]) -> list[float]:

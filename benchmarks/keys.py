@@ -24,8 +24,15 @@ def key_files(rows: int) -> Keys:
     return Keys(shuffled, ordered)
 
 
-def _write_keys(path: Path, numbers: list[int]) -> None:
-    path.write_text("".join(f"wait:{number:09}\n" for number in numbers))
+def shuffled_keys(prefix: str, count: int) -> Path:
+    """The file of all keys under another prefix, in random order."""
+    path = WORK / f"{prefix}-keys-{count}.txt"
+    _write_keys(path, random.Random(count).sample(range(count), count), prefix)
+    return path
+
+
+def _write_keys(path: Path, numbers: list[int], prefix: str = "wait") -> None:
+    path.write_text("".join(f"{prefix}:{number:09}\n" for number in numbers))
 
 
 def sync_milliseconds() -> float:

@@ -4,23 +4,18 @@ run, queued or waiting, and whatever rows that are is copied with other ids and 
 
 from __future__ import annotations
 
-import hashlib
-import time
-from typing import Any
-
 from benchmarks import prepare
 from benchmarks.clients import Wire
+from benchmarks.copying import Pattern, Template, multiply
 from benchmarks.databases import Database
-from benchmarks.prepare import PROJECT, chunks, count_more
+from benchmarks.prepare import PROJECT, count_more
 from benchmarks.server import Server
-from benchmarks.tables import Rows, Tables
-from narrows.core.ids import make_id
+from benchmarks.tables import Tables
 
 JOB = "bench"
 KEY = "template:0"
 #: Where a run leaves rows, and what names them there.
 _TABLES = ("roots", "runs", "wait_groups", "triggers", "facts")
-Template = dict[str, Rows]
 
 
 def runs(database: Database, state: str, rows: int) -> str:
@@ -46,13 +41,7 @@ def runs(database: Database, state: str, rows: int) -> str:
 
 
 def _multiply(tables: Tables, state: str, count: int) -> None:
-    template = _template(tables)
-    now = time.time_ns() // 1000
-    start = now - count * 100
-    for chunk in chunks(_copy(template, number, start + number * 100) for number in range(count)):
-        for table, rows in template.items():
-            for position in range(len(rows)):
-                tables.insert(table, [copied[table][position] for copied in chunk])
+    multiply(tables, Pattern(_template(tables), KEY, "wait"), count)
     count_more(tables, "run_counters", state, count)
     if state == "waiting":
         count_more(tables, "counters", "waiting", count)
@@ -67,25 +56,3 @@ def _template(tables: Tables) -> Template:
     (run,) = found["runs"]
     found["facts"] = [fact for fact in found["facts"] if fact["root_id"] == run["root_id"]]
     return found
-
-
-def _copy(template: Template, number: int, at: int) -> Template:
-    """All rows of one run with new ids, which stay what they were to each other."""
-    entropy = int.from_bytes(hashlib.blake2b(b"%d" % number, digest_size=8).digest(), "big")
-    olds = sorted({row["id"] for rows in template.values() for row in rows})
-    new = {old: make_id(at, position, entropy) for position, old in enumerate(olds)}
-
-    def renamed(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        if value == KEY:
-            return f"wait:{number:09}"
-        if value.startswith("["):  # the triggers of a wait group
-            for old, id_ in new.items():
-                value = value.replace(old, id_)
-        return new.get(value, value)
-
-    return {
-        table: [{name: renamed(value) for name, value in row.items()} for row in rows]
-        for table, rows in template.items()
-    }

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from benchmarks import clients, load, prepare_runs
@@ -97,37 +99,49 @@ def _by_push(server: Server) -> tuple[list[float], list[float]]:
     return dispatched, resumed
 
 
+@contextmanager
+def working(
+    server: Server, job: str, handle: Callable[[AsyncWorkerRun], Coroutine[Any, Any, None]]
+) -> Iterator[None]:
+    """A worker for that job, in a thread of its own."""
+    started: list[Worker] = []
+
+    async def work() -> None:
+        async with AsyncClient(f"http://{HOST}:{server.port}", api_key=API_KEY) as client:
+            worker = Worker(client, {job: handle})
+            started.append(worker)
+            await worker.run_async()
+
+    thread = threading.Thread(target=lambda: asyncio.run(work()))
+    thread.start()
+    try:
+        yield
+    finally:
+        started[0].stop()
+        thread.join()
+
+
 def _by_worker(server: Server) -> list[float]:
     """Milliseconds from the send until the worker's handler has the payload."""
     heard: queue.Queue[float] = queue.Queue()
-    started: list[tuple[Worker, asyncio.AbstractEventLoop]] = []
 
     async def handle(run: AsyncWorkerRun) -> None:
         if run.event is None:
             await run.wait_for_event(run.payload["key"])
         heard.put(time.perf_counter())
 
-    async def work() -> None:
-        async with AsyncClient(f"http://{HOST}:{server.port}", api_key=API_KEY) as client:
-            worker = Worker(client, {"fetched": handle})
-            started.append((worker, asyncio.get_running_loop()))
-            await worker.run_async()
-
     wire, took = Wire(server.port), []
     wire.call("POST", "/v1/jobs", {"slug": "fetched"})
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    for number in range(ONE_BY_ONE):
-        key = f"fetch:{number}"
-        run = wire.call("POST", "/v1/jobs/fetched/trigger", {"payload": {"key": key}})
-        while wire.call("GET", f"/v1/runs/{run['id']}")["status"] != "waiting":
-            time.sleep(0.002)
-        time.sleep(0.005)
-        began = time.perf_counter()
-        wire.call("POST", f"/v1/events/{key}/send", {"payload": {"approved": True}})
-        took.append((heard.get(timeout=10) - began) * 1000)
-    started[0][0].stop()
-    thread.join()
+    with working(server, "fetched", handle):
+        for number in range(ONE_BY_ONE):
+            key = f"fetch:{number}"
+            run = wire.call("POST", "/v1/jobs/fetched/trigger", {"payload": {"key": key}})
+            while wire.call("GET", f"/v1/runs/{run['id']}")["status"] != "waiting":
+                time.sleep(0.002)
+            time.sleep(0.005)
+            began = time.perf_counter()
+            wire.call("POST", f"/v1/events/{key}/send", {"payload": {"approved": True}})
+            took.append((heard.get(timeout=10) - began) * 1000)
     wire.close()
     return took
 

@@ -54,20 +54,20 @@ def sends(setting: Setting) -> None:
     if setting.nodes == 1:
         _add_gains(setting, found)
     _add_latency(setting, found[RANDOM])
-    _add_cost(setting, cost, "64 connections")
+    add_cost(setting, cost, "64 connections")
 
 
 def _add_rates(setting: Setting, found: dict[str, list[Load]]) -> None:
     noop, random, order = (spread([one.per_sec for one in found[name]]) for name in (NOOP, RANDOM, ORDER))
     ratio = spread([one.per_sec / two.per_sec for one, two in zip(found[RANDOM], found[NOOP], strict=True)])
-    setting.add("no-op, 64 connections", "", f"{noop}/s", note=_cpu(setting, found[NOOP]))
+    setting.add("no-op, 64 connections", "", f"{noop}/s", note=cpu(setting, found[NOOP]))
     what, least = "durable sends, random keys, 64 connections", setting.of(6_000, 7_000)
     setting.add(
         what,
         f">= {least:,}/s; aim {setting.of(10_000, 12_000):,}",
         f"{random}/s",
         random.median >= least,
-        setting.against_one_node(what, random.median) + _cpu(setting, found[RANDOM]),
+        setting.against_one_node(what, random.median) + cpu(setting, found[RANDOM]),
     )
     share = setting.of(0.45, 0.4)
     setting.add("their ratio to the no-op", f">= {share}", f"{ratio}", ratio.median >= share)
@@ -77,7 +77,7 @@ def _add_rates(setting: Setting, found: dict[str, list[Load]]) -> None:
         f">= {least:,}/s; aim {setting.of(20_000, 14_000):,}",
         f"{order}/s",
         order.median >= least,
-        setting.against_one_node(what, order.median) + _cpu(setting, found[ORDER]),
+        setting.against_one_node(what, order.median) + cpu(setting, found[ORDER]),
     )
 
 
@@ -111,7 +111,7 @@ def _add_latency(setting: Setting, runs: list[Load]) -> None:
     )
 
 
-def _add_cost(setting: Setting, cost: Counts, words: str) -> None:
+def add_cost(setting: Setting, cost: Counts, words: str) -> None:
     if not cost.round_trips:
         return
     setting.add(
@@ -123,7 +123,7 @@ def _add_cost(setting: Setting, cost: Counts, words: str) -> None:
     )
 
 
-def _cpu(setting: Setting, runs: list[Load]) -> str:
+def cpu(setting: Setting, runs: list[Load]) -> str:
     """Who used how much of a core."""
     wrk, server, database = (
         spread([getattr(one, name) for one in runs]).median
@@ -153,7 +153,7 @@ def lonely(setting: Setting) -> None:
         p50.median <= most,
         f"p99 {p99} ms, {spread([one.per_sec for one in runs])}/s",
     )
-    _add_cost(setting, cost, "1 connection")
+    add_cost(setting, cost, "1 connection")
 
 
 def sizes(setting: Setting) -> None:
