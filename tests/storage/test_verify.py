@@ -157,7 +157,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update roots set ended_at = null where kind = 'workflow_run'",
         "update roots set kind = 'run'",
         "update roots set kind = 'workflow_run'",
-        "delete from roots where kind = 'workflow_run'",
+        "delete from roots where kind = 'workflow_run' and ended_at is null",
         "delete from workflow_runs where status = 'paused'",
     ),
     "verify_workflow_run_states": (
@@ -202,6 +202,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "delete from messages where kind = 'start_workflow_run'",
         "update workflow_runs set finished_at = 1 where parent_run_id is not null",
         "update workflow_runs set parent_step = 0 where parent_run_id is not null",
+        "update workflow_runs set parent_run_id = 'other' where parent_run_id is not null",
     ),
     "verify_waiting_steps": (
         "update steps set wait_group_id = null where status = 'delayed'",
@@ -211,6 +212,9 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update triggers set status = 'received', settled_at = 1, received_at = 1 where event_key = 'living:1'",
         "update triggers set status = 'canceled', settled_at = 1 where event_key like 'retry:%'",
         "update wait_groups set needed = 3 where workflow_run_id is not null",
+        """update triggers set status = 'received', settled_at = 1, received_at = 1
+        where event_key in ('living:1', 'living:2');
+        update wait_groups set distinct_by = '[]' where mode = 'any'""",
     ),
     "verify_waits_of_steps": (
         "update workflow_runs set status = 'failed', finished_at = 1 where status = 'paused'",

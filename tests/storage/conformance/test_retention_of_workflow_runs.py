@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.core.states import FactKind
+from narrows.core.workflow_records import Step
 from narrows.engine.prune import PERIOD_US, PruneRole
 from narrows.operations.base import DEV
 from narrows.operations.purge import DeleteRuns, DeleteTriggers, DeleteWorkflowRuns, Purge
@@ -127,6 +128,25 @@ async def test_only_workflow_runs_that_ended_before_go(backend: Backend) -> None
         keys = tuple((PROJECT, each) for each in (old, late, living))
         assert await bench.perform(DeleteWorkflowRuns(ids=keys, finished_before=before, entropy=1)) == 0
         assert {run.id for run in await flows.listed()} == {late, living}
+
+
+async def test_a_step_whose_turn_did_not_come_again_goes_with_its_run(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job(max_attempts=1)
+        run_id = await flows.begin(step("a", retry_max_attempts=2), step("b", type="approval"))
+        await flows.work(error="broken")
+        await flows.pause(run_id)
+        await flows.after(600)
+        assert await flows.states(run_id) == "qw"
+        await flows.cancel(run_id)
+        # Its row is as it was; that it has ended says its letter.
+        assert (await flows.states(run_id), (await flows.run(run_id)).status) == ("xx", "canceled")
+        (row,) = await bench.rows("steps_by_number", (PROJECT, run_id, "0"))
+        assert Step(*row).status == "queued"
+        assert backend.faults() == []
+        bench.clock.advance(secs=1)
+        assert await _prune(bench) == 1
 
 
 async def test_a_commit_of_retention_is_bounded_by_the_steps_that_go(backend: Backend) -> None:

@@ -73,7 +73,6 @@ limit 20
 select s.project_id || ' ' || s.id, s.step
 from steps as s left join workflow_runs as r on r.project_id = s.project_id and r.id = s.workflow_run_id
 where r.id is null or s.id <> s.workflow_run_id || ':' || s.step_ref
-  or s.step not between 0 and length(r.steps) - 1
   or (substr(r.steps, cast(s.step + 1 as integer), 1) <> case s.status
       when 'pending' then 'p' when 'queued' then 'q' when 'running' then 'r' when 'waiting' then 'w'
       when 'delayed' then 'd' when 'completed' then 'c' when 'failed' then 'f' when 'timed_out' then 't'
@@ -130,7 +129,6 @@ limit 20
 select t.project_id || ' ' || t.id, 1
 from triggers as t
 where t.status = 'waiting' and t.workflow_run_id is not null and (t.root_id <> t.workflow_run_id
-  or t.workflow_step_run_id is null
   or not exists (select 1 from workflow_runs as r
     where r.project_id = t.project_id and r.id = t.workflow_run_id and r.finished_at is null)
   or (t.job_run_id is null and not exists (select 1 from steps as s
