@@ -67,3 +67,13 @@ async def statuses(client: Client, run: Any) -> dict[str, str]:
     return {"": (await look(client, run))["status"]} | {
         each["step_ref"]: each["status"] for each in shown["data"]
     }
+
+
+async def slugs(client: Client, **more: Any) -> list[str]:
+    """Of all workflows, the newest first."""
+    return [each["slug"] for each in (await client("GET", "/v1/workflows", **more)).json["data"]]
+
+
+async def started(client: Client) -> int:
+    """How many runs there are."""
+    return len((await client("GET", "/v1/workflow-runs")).json["data"])
