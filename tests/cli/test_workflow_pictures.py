@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from narrows.cli import output
 from narrows.cli.drawing import ASCII, UNICODE, Signs, picture, signs_for
 from narrows.cli.graphs import GAP, MAX_PLACES, Node, depths, layers
+from narrows.cli.workflow_watching import _picture as watched_picture
 
 LINES = set("│─┘┐┤└┌├┴┬┼▼")
 
@@ -137,6 +139,21 @@ def test_names_are_cut_and_harmless() -> None:
     assert "…" in text
     assert "\x1b" not in text
     assert max(map(cell_len, text.splitlines())) < 40
+
+
+def test_what_is_higher_than_the_terminal_shows_what_goes_on() -> None:
+    after = {f"w{number}": f"w{number - 1}" if number else "" for number in range(30)}
+    states = {ref: "completed" if ref < "w2" else "pending" for ref in after} | {
+        "w3": "waiting",
+        "w4": "failed",
+    }
+    found = nodes(after, states)
+    assert watched_picture(found, 80) == picture(found, output.out.width)
+    lines = [line.plain.split() for line in watched_picture(found, 20)]
+    assert [line[1:3] for line in lines[:2]] == [["◔", "w3"], ["✗", "w4"]]
+    assert len(lines) <= 20
+    everything = nodes(after, dict.fromkeys(after, "waiting"))
+    assert [line.plain for line in watched_picture(everything, 10)][7] == "and 23 more"
 
 
 # ---- every graph -----------------------------------------------------------------------------

@@ -64,6 +64,10 @@ def test_runs_are_listed_by_workflow_and_status(online: Shell) -> None:
     assert [json.loads(line)["id"] for line in listed] == [second, first]
     running = online.run("workflow-runs", "list", "--workflow", slug, "--status", "running")
     assert found(running)["id"] == second
+    online.run("workflows", "run", slug, "--payload", '{"id": 3}', "--tag", "a=b")
+    tagged = found(online.run("workflow-runs", "list", "--workflow", slug, "--tag", "a:b"))
+    assert tagged["payload"] == {"id": 3}
+    assert online.run("workflow-runs", "list", "--parent", first).stdout == ""
     narrow = online.run("workflow-runs", "list", "--workflow", slug, "-o", "table", COLUMNS="80").stdout
     assert second in narrow
     assert f"{slug} v1" in narrow

@@ -152,6 +152,7 @@ def test_workflows_are_shown_to_people(online: Shell) -> None:
     assert "version" in table
     card = online.run("workflows", "get", slug, "-o", "table").stdout
     assert "First" in card
+    assert card.split()[-3:] == ["(wait)", "▼", "(sign_off)"]
 
 
 def test_deleting_asks(online: Shell) -> None:

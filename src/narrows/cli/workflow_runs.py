@@ -52,6 +52,10 @@ async def list_runs(
     workflow: Annotated[
         str | None, typer.Option("--workflow", metavar="WORKFLOW", help="Only this one's, by slug or id.")
     ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="name or name:value.")] = None,
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="ID", help="Only sub-workflows of this run.")
+    ] = None,
     limit: LimitOption = None,
     everything: AllOption = False,
 ) -> Outcome:
@@ -59,7 +63,7 @@ async def list_runs(
 
     Example: `narrows workflow-runs list --workflow kyc --status running`
     """
-    filters = {"status": status, "workflow": workflow}
+    filters = {"status": status, "workflow": workflow, "tag": tag, "parent_workflow_run_id": parent}
     return await print_pages(
         session, calls.list_workflow_runs, WorkflowRun, limit=limit, everything=everything, **filters
     )

@@ -118,7 +118,8 @@ async def dry_run(session: Session, *, file: FileArgument) -> Outcome:
 def _print_checked(document: Document, found: DryRun) -> None:
     if found.valid:
         order = output.shown(", ".join(found.order))
-        output.out.print(f"{document.where}: valid, depth {found.depth}, order {order}", markup=False)
+        line = f"{document.where}: valid, depth {found.depth}, order {order}"
+        output.out.print(line, markup=False, soft_wrap=True)
     else:
         output.complain(f"{document.where} has faults", found.faults)
     for note in found.notes:
@@ -135,8 +136,18 @@ async def list_workflows(
 
 @command(app, "get")
 async def get(session: Session, *, workflow: WorkflowArgument) -> Outcome:
-    """Show one workflow with the steps of its newest version."""
-    session.printer.one(await session.fetch(calls.get_workflow(workflow)), Workflow)
+    """Show one workflow with the steps of its newest version: as a picture, with -o json as they were sent."""
+    reply = await session.fetch(calls.get_workflow(workflow))
+    if not session.printer.is_table:
+        output.write_json(reply, session.printer.format)
+        return None
+    from narrows.cli import tables  # noqa: PLC0415 - rich's tables are slow to load
+
+    found = msgspec.json.decode(reply, type=Workflow)
+    fields = [name for name in found.__struct_fields__ if name != "steps"]
+    session.printer.show(tables.card(found, fields))
+    output.out.print()
+    print_picture(nodes_of_definition(found.steps or []))
     return None
 
 
