@@ -301,4 +301,12 @@ def test_examples_run(client: Client, name: str) -> None:
         client.delete_job("resize-image", cancel_runs=True)
     if name != "create_job":
         client.create_job("resize-image")
-    exec(code, {"client": client, "trigger": trigger, "BatchItem": BatchItem})
+    with contextlib.suppress(NotFound):
+        client.delete_workflow("deploy-gate")
+    run = None
+    if name != "create_workflow":
+        client.create_workflow(
+            {"slug": "deploy-gate", "steps": [{"step_ref": "sign-off", "type": "approval"}]}
+        )
+        run = client.trigger_workflow("deploy-gate")
+    exec(code, {"client": client, "trigger": trigger, "run": run, "BatchItem": BatchItem})
