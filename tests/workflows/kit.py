@@ -9,6 +9,7 @@ from typing import Any
 from narrows.core.run_records import Job, Run
 from narrows.core.states import RunStatus
 from narrows.core.step_states import statuses
+from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowVersion
 from narrows.core.workflow_steps import Approval
 from narrows.engine.consume import ConsumeMessagesRole
@@ -28,7 +29,7 @@ from narrows.operations.workflow_runs import (
     SwitchWorkflowRun,
     TriggerWorkflow,
 )
-from narrows.operations.workflows import CreateWorkflow
+from narrows.operations.workflows import CreateWorkflow, UpdateWorkflow
 from tests.storage.kit import PROJECT, Bench
 
 HOLDER = "worker:w"
@@ -73,6 +74,22 @@ class Workflows:
             CreateWorkflow(text=text, definition=parsed.definition, **self._common())
         )
         return made
+
+    async def updating(
+        self, *steps: dict[str, Any], slug: str = "w", base_version: int = 1, **fields: Any
+    ) -> tuple[UpdateWorkflow, Definition]:
+        """A new version of these steps, and how it reads."""
+        text = json.dumps({"slug": slug, "steps": list(steps), **fields})
+        parsed = await self.bench.service.check_definition(text)
+        assert parsed.definition is not None, parsed.faults
+        update = UpdateWorkflow(
+            text=text,
+            definition=parsed.definition,
+            workflow=slug,
+            base_version=base_version,
+            **self._common(),
+        )
+        return update, parsed.definition
 
     async def starting(self, payload: Any = None, slug: str = "w") -> TriggerWorkflow:
         workflow, version = await self.bench.service.read(GetWorkflow(project_id=PROJECT, workflow=slug))

@@ -3,8 +3,11 @@ workflow run's fault does to others."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from narrows.operations.definitions import Definitions
 from narrows.operations.turns import Turns
 from tests.storage.kit import Backend, opened
 from tests.workflows.kit import Workflows, step, wait
@@ -135,3 +138,26 @@ async def test_what_starts_in_one_commit_is_bounded(backend: Backend) -> None:
         while await flows.status(few) == "running":
             await flows.work()
         assert await flows.states(few) == "c" * 60
+
+
+async def test_a_definition_that_is_made_and_started_in_one_commit_is_not_kept_before_that_is_made(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("a", key="a"))
+        old = await flows.starting()
+        update, new = await flows.updating(wait("b", key="b"))
+        kept = []
+        right = Definitions.parsed
+
+        def parsed(self, version, *, keep=True):  # type: ignore[no-untyped-def]
+            kept.append((version.version, keep))
+            return right(self, version, keep=keep)
+
+        monkeypatch.setattr(Definitions, "parsed", parsed)
+        bench.service.definitions._kept.clear()
+        _, started = await bench.together(update, replace(old, version=2, definition=new))
+        assert (await flows.run(started.id)).workflow_version == 2
+        assert kept == [(2, False)]
+        assert (await bench.get("b")).status == "waiting"

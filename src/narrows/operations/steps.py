@@ -103,7 +103,6 @@ class DecideStep(StepOperation):
     def _vote(self, tx: Transaction, run: WorkflowRun, row: Step, votes: tuple[Vote, ...]) -> None:
         assert self.approval is not None
         tx.save(row._replace(version=row.version + 1, votes=step_waits.votes_to_text(votes)))
-        newest = votes[-1]
         fact_id = tx.record_fact(
             FactKind.STEP_VOTED,
             run.project_id,
@@ -113,14 +112,7 @@ class DecideStep(StepOperation):
             root_id=run.id,
             previous_id=run.last_fact_id,
             version=run.version + 1,
-            detail=dumps(
-                {
-                    "step_ref": row.step_ref,
-                    "approver": newest.approver,
-                    "approved": newest.approves,
-                    "comment": newest.comment,
-                }
-            ),
+            detail=_vote_detail(row, votes[-1]),
         )
         tx.save(run._replace(version=run.version + 1, last_fact_id=fact_id))
         standing = step_waits.decide(self.approval, votes)
@@ -149,3 +141,8 @@ class DecideStep(StepOperation):
             else:
                 changed = trigger_rules.cancel(trigger, error or "rejected", tx.now)
                 tx.advance(changed, FactKind.TRIGGER_CANCELED, self.actor.label, self.entropy)
+
+
+def _vote_detail(row: Step, vote: Vote) -> str:
+    said = {"step_ref": row.step_ref, "approver": vote.approver, "approved": vote.approves}
+    return dumps(said if vote.comment is None else {**said, "comment": vote.comment})

@@ -78,7 +78,7 @@ class Turns:
             kept = tx.workflow_version(run.project_id, *version)
             assert kept is not None, "a version goes after its last run"
             # One that was made in this very batch may yet be given up.
-            definition = self._definitions.parsed(kept, keep=kept.created_at < tx.now)
+            definition = self._definitions.parsed(kept, keep=tx.is_stored(kept))
         root = Root(tx, run, definition, noted)
         happened = yield from take_in(root, noted)
         if happened:

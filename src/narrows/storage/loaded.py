@@ -190,6 +190,10 @@ class Loaded:
         elif isinstance(record, Job) and record.deleted_at is None:
             self._slugs[record.project_id, record.slug] = record.id
 
+    def is_stored(self, record: Any) -> bool:
+        """Whether the backend had such a record before this batch."""
+        return TABLES[type(record)].identity(record) in self._stored[type(record)]
+
     # ---- what operations read --------------------------------------------------------------
 
     def _get(self, record_class: type[R], *key: str) -> R | None:
