@@ -68,7 +68,8 @@ class BackendFailure(Exception):
     """The database did not do what was asked. `retry`: a race, run it again; `alone`: the batch as a whole will
     not do (somebody held a lock for too long, for which no operation should wait but the one that needs it; or
     it needed too many): each operation is tried once by itself; `clash`: it broke a constraint (a row was there
-    already), and if it is so each time, that is no race; `unknown`: nobody can tell whether the commit took place; `fatal`: neither can
+    already), and if it is so each time, that is no race; `learned`: it is known now what else has to be locked, so that
+    the next run comes further; `unknown`: nobody can tell whether the commit took place; `fatal`: neither can
     this process ever, and has to end."""
 
     def __init__(
@@ -78,6 +79,7 @@ class BackendFailure(Exception):
         retry: bool = False,
         alone: bool = False,
         clash: bool = False,
+        learned: bool = False,
         unknown: bool = False,
         fatal: bool = False,
     ) -> None:
@@ -85,6 +87,7 @@ class BackendFailure(Exception):
         self.retry = retry
         self.alone = alone
         self.clash = clash
+        self.learned = learned
         self.unknown = unknown
         self.fatal = fatal
 

@@ -8,7 +8,7 @@ locks a batch needs in `locks.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from narrows.core.records import Trigger
@@ -222,9 +222,17 @@ class PostgresConnection:
                 self._locked.update(row[0] for row in found)
         except Exception as error:
             if isinstance(error, BackendFailure) or is_taken(error):
-                self._also.update(touches)
-                raise BackendFailure("what follows is locked by somebody else", retry=True) from error
+                learned = self._lock_also(touches)
+                raise BackendFailure(
+                    "what follows is locked by somebody else", retry=True, learned=learned
+                ) from error
             raise self._failure(error) from error
+
+    def _lock_also(self, touches: Iterable[Touch]) -> bool:
+        """Take these from the start when the batch begins again; answers whether that is more than before."""
+        before = len(self._also)
+        self._also.update(touches)
+        return len(self._also) > before
 
     def _has(self, number: int, excludes: bool) -> bool:
         held = self._names.get(number)
@@ -359,8 +367,8 @@ class PostgresConnection:
                     ):
                         raise BackendFailure("a job has got a limit meanwhile", retry=True)
         if also:
-            self._also |= also
-            raise BackendFailure("what the batch names has changed meanwhile", retry=True)
+            learned = self._lock_also(also)
+            raise BackendFailure("what the batch names has changed meanwhile", retry=True, learned=learned)
 
     def _holds(self, trigger: Row) -> bool:
         """Whether nobody else changes this trigger: it is locked, by itself or by its root; or it is settled, and

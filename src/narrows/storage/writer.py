@@ -43,6 +43,9 @@ MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
 #: A batch that lost a race is run so often as a whole, then each of its operations so often alone.
 ATTEMPTS = 3
+#: What comes further each time, since more is locked, is no lost race: of a workflow run, a step may open the way
+#: to the next.
+MAX_LEARNED = 1_024
 
 
 class Ticket(NamedTuple):
@@ -194,7 +197,8 @@ class Writer:
 
     async def execute(self, connection: WriteConnection, batch: Sequence[Ticket]) -> list[Result]:
         """Run a batch in one commit; where that fails for a race, again; else one at a time."""
-        for _ in range(ATTEMPTS):
+        lost = learned = 0
+        while lost < ATTEMPTS and learned < MAX_LEARNED:
             try:
                 return [await self._attempt(connection, batch)]
             except BatchMustSplit as problem:
@@ -206,11 +210,13 @@ class Writer:
                     break
                 if not failure.retry:
                     return [self._all_failed(batch, failure)]
+                lost, learned = lost + (not failure.learned), learned + failure.learned
         return [result for ticket in batch for result in await self._alone(connection, ticket)]
 
     async def _alone(self, connection: WriteConnection, ticket: Ticket) -> list[Result]:
         failure = BackendFailure("it keeps losing a race")
-        for _ in range(ATTEMPTS):
+        times = learned = 0
+        while times < ATTEMPTS and learned < MAX_LEARNED:
             try:
                 return [await self._attempt(connection, [ticket])]
             except BatchMustSplit as problem:
@@ -222,6 +228,7 @@ class Writer:
                 failure = lost
                 if lost.alone or not lost.retry:
                     break
+                times, learned = times + (not lost.learned), learned + lost.learned
         if failure.clash:
             log.error(
                 "an operation breaks a constraint each time: %s: %s", type(ticket.operation).__name__, failure
