@@ -233,8 +233,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "verify_sub_workflows": (
         "update workflow_runs set depth = 1 where status = 'paused'",
         "update workflow_runs set depth = 2 where depth = 1",
-        "update workflow_runs set parent_step = null where depth = 1",
-        "update workflow_runs set parent_step = 8 where depth = 1",
+        "update workflow_runs set parent_step = null where depth = 1 and finished_at is not null",
+        "update workflow_runs set parent_step = 8 where depth = 1 and finished_at is not null",
         "update steps set status = 'canceled', finished_at = 1 where status = 'running'",
         "update steps set child_run_id = 'other' where status = 'running'",
         "delete from steps where step_ref = 'sub'",
@@ -246,16 +246,18 @@ FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "verify_workflow_facts": (
         "update workflow_runs set version = version + 1 where status = 'paused'",
-        "update workflow_runs set last_fact_id = (select last_fact_id from runs) where status = 'paused'",
+        "update facts set root_id = 'other' where kind = 'workflow_run.completed'",
         "delete from facts where kind = 'workflow_run.completed'",
         "update workflow_runs set status = 'failed' where status = 'canceled'",
-        "update steps set last_fact_id = (select last_fact_id from workflow_runs) where status = 'running'",
+        "update facts set subject_id = 'other' where kind = 'step.started'",
+        "update facts set root_id = 'other' where kind = 'step.canceled'",
         "update steps set status = 'failed' where status = 'canceled'",
-        "delete from facts where kind = 'step.retried'",
+        "delete from facts where kind = 'step.canceled'",
     ),
     "verify_workflow_runs_ended_once": (
         _copied("workflow_run.canceled"),
-        "update facts set kind = 'workflow_run.completed' where kind = 'workflow_run.created'",
+        """update facts set kind = 'workflow_run.completed' where kind = 'workflow_run.created'
+        and subject_id in (select id from workflow_runs where status = 'paused')""",
     ),
 }
 

@@ -304,6 +304,8 @@ async def test_what_is_at_hand_is_found_by_its_place_and_by_its_name(unsound: Ba
         ("payloads_by_id", PROJECT, "p"): (None, None, None, None, payload),
     }
     async with opened(unsound) as bench:
-        await _save(bench, WORKFLOW, VERSION, STEP, payload, STEP._replace(workflow_run_id="r2", id="r2:ref"))
+        await _save(bench, WORKFLOW, VERSION, STEP._replace(workflow_run_id="q", id="q:ref"), STEP, payload)
         for touch, expected in touches.items():
             assert await bench.perform(Doing((touch,), look)) == expected
+        every = Doing((*touches, ("steps_by_number", PROJECT, "q", "3")), look)
+        assert await bench.perform(every) == (WORKFLOW, VERSION, STEP, STEP, payload)
