@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.storage.kit import Backend, opened
-from tests.workflows.kit import Workflows, wait
+from tests.workflows.kit import Workflows, step, wait
 
 
 async def test_a_chain_of_steps_whose_keys_others_wait_under_is_followed_to_its_end(backend: Backend) -> None:
@@ -19,3 +19,40 @@ async def test_a_chain_of_steps_whose_keys_others_wait_under_is_followed_to_its_
         run_id = await flows.begin(wait("in"), *chain)
         await bench.send("in", "1")
         assert await flows.states(run_id) == "c" + "f" * 12
+
+
+async def test_large_events_that_were_held_are_looked_into_like_any_other(backend: Backend) -> None:
+    """Their payloads stand in rows of their own, which nobody has loaded with the key."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await bench.send("ann", f'{{"who":"ann","text":"{"x" * 2_000}"}}', hold_secs=60)
+        await bench.send("bob", '{"who":"bob"}', hold_secs=60)
+        await bench.send("veto", f'{{"no":true,"text":"{"x" * 2_000}"}}', hold_secs=60)
+        await bench.send("same", f'{{"who":"eve","text":"{"x" * 2_000}"}}', hold_secs=60)
+        voting = {"type": "wait_for_all", "distinct_by": "who"}
+        run_id = await flows.begin(
+            step("held", event_keys=["ann", "bob"], **voting),
+            step("later", event_keys=["same", "sent", "never"], count=2, **voting),
+            step(
+                "vetoed",
+                type="wait_for_all",
+                event_keys=["veto", "x"],
+                veto="payload.no",
+                on_failure="continue",
+            ),
+        )
+        assert await flows.states(run_id) == "cwf"
+        assert "is a veto" in ((await flows.steps(run_id))["vetoed"].error or "")
+        await bench.send("sent", '{"who":"joe"}')
+        assert await flows.status(run_id) == "completed"
+
+
+async def test_too_few_different_voters_are_told_also_where_one_was_held(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        for key in ("a", "b", "c"):
+            await bench.send(key, f'{{"who":"eve","text":"{"x" * 2_000}"}}', hold_secs=60)
+        run_id = await flows.begin(
+            step("v", type="wait_for_all", distinct_by="who", event_keys=["a", "b", "c", "d"], count=3)
+        )
+        assert (await flows.steps(run_id))["v"].error == "only 1 of 3 events differ in who"

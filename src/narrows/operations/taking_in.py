@@ -90,24 +90,21 @@ class Told(NamedTuple):
 
 
 def _judge(root: Root, news: Sequence[News]) -> Generator[list[Touch], None, list[Told]]:
-    """How the work of each step has ended; a wait with a veto may still be open."""
+    """How the work of each step has ended; a wait whose events are looked into may still be open."""
     told: dict[int, Told] = {}
-    vetoed: dict[int, News] = {}
+    judged: dict[int, News] = {}
     for each in news:
-        work = root.step(each.step).work
-        if isinstance(work, EventWait) and work.veto is not None:
-            vetoed[each.step] = each
+        if each.noted.is_open:
+            judged[each.step] = each
         else:
             end = Happened(each.noted.kind, each.step, each.attempt, each.noted.error, each.noted.final)
             told.setdefault(each.step, Told(each, end))
-    if vetoed:
-        yield [
-            ("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in vetoed.values()
-        ]
-        yield from _load_seen(root, vetoed.values())
-        questions = {step: _veto_questions(root, each) for step, each in vetoed.items()}
+    if judged:
+        yield from _load_received(root, judged.values())
+        yield from _load_seen(root, judged.values())
+        questions = {step: _veto_questions(root, each) for step, each in judged.items()}
         root.ask(question for asked in questions.values() for question in asked if question is not None)
-        for step, each in vetoed.items():
+        for step, each in judged.items():
             standing = _stand(root, each, questions[step])
             if standing is not None:
                 end = Happened(standing.kind, step, each.attempt, standing.error, standing.final)
@@ -115,9 +112,9 @@ def _judge(root: Root, news: Sequence[News]) -> Generator[list[Touch], None, lis
     return list(told.values())
 
 
-def _load_seen(root: Root, vetoed: Iterable[News]) -> Loading:
+def _load_seen(root: Root, judged: Iterable[News]) -> Loading:
     seen: set[int] = set()
-    for each in vetoed:
+    for each in judged:
         seen.update(root.seen_by(each.step, _veto_steps(root, each.step)))
     yield from root.load_outputs(seen, payload=False)
 
@@ -178,18 +175,22 @@ def _load_results(root: Root, told: Sequence[Told]) -> Loading:
         for each in told
         if isinstance(root.step(each.news.step).work, EventWait) and _completes(root, each)
     ]
-    project_id = root.run.project_id
     if not waits:
         return
+    yield [("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in waits]
+    yield from _load_received(root, [each for each in waits if root.step(each.step).type in _SEVERAL])
+
+
+def _load_received(root: Root, waits: Iterable[News]) -> Loading:
+    """The texts that the triggers of waits have received; what was held, nobody has loaded with its trigger."""
+    project_id, waits = root.run.project_id, list(waits)
     yield [("wait_groups_by_id", project_id, each.noted.source or "") for each in waits]
-    several = [each for each in waits if root.step(each.step).type in _SEVERAL]
-    values = [
+    yield from root.load_texts(
         Value(trigger.response_payload, trigger.response_payload_id)
-        for each in several
+        for each in waits
         if (group := root.tx.wait_group(project_id, each.noted.source or "")) is not None
         for trigger in group_triggers(root.tx, group)
-    ]
-    yield from root.load_texts(values)
+    )
 
 
 def _make_outputs(root: Root, told: list[Told]) -> Loading:

@@ -85,7 +85,8 @@ def follow(tx: Transaction, settled: Trigger, actor: str, entropy: int) -> None:
 
 def _follow_step(tx: Transaction, group: WaitGroup, settled: Trigger, actor: str, entropy: int) -> None:
     """The same for a step of a workflow run: how its wait has ended is noted, and its other triggers are closed.
-    What a veto says has to be asked first, so that the turn judges (`operations/turns.py`)."""
+    Where a veto has to be asked, or a payload to be loaded first (of an event that was held), the turn judges
+    (`operations/turns.py`)."""
     if group.id in tx.notes.decided:
         return
     key = (group.project_id, group.workflow_run_id or "")
@@ -96,11 +97,11 @@ def _follow_step(tx: Transaction, group: WaitGroup, settled: Trigger, actor: str
         actor=actor,
         entropy=entropy,
     )
-    if group.has_veto:
-        tx.notes.add(key, noted)
-        return
     triggers = group_triggers(tx, group)
     parts = [part_of(tx, trigger) for trigger in triggers]
+    if group.has_veto or (group.distinct_by is not None and not all(map(_is_at_hand, triggers, parts))):
+        tx.notes.add(key, noted._replace(is_open=True))
+        return
     standing = step_waits.judge(group.needed, distinct_path(group), parts)
     if standing is not None:
         tx.notes.add(key, noted._replace(kind=standing.kind, error=standing.error, final=standing.final))
@@ -126,6 +127,11 @@ def part_of(tx: Transaction, trigger: Trigger) -> step_waits.Part:
         row = tx.payload(trigger.project_id, trigger.response_payload_id)
         payload = None if row is None else row.body
     return step_waits.Part(trigger.event_key, TriggerStatus(trigger.status), payload, trigger.error)
+
+
+def _is_at_hand(trigger: Trigger, part: step_waits.Part) -> bool:
+    """Whether what the trigger has received is loaded."""
+    return part.payload is not None or trigger.response_payload_id is None
 
 
 def close(

@@ -29,7 +29,7 @@ TURN: Final = -1
 class Noted(NamedTuple):
     """Something that happened to a workflow run, or to one of its steps (`step_ref`).
 
-    `kind` as in `core.workflows.Happened`; of a wait with a veto it is the trigger's, and the turn judges.
+    `kind` as in `core.workflows.Happened`; of a wait that `is_open` it is the trigger's, and the turn judges.
     `source` is the id of the run, wait group or workflow run that ended: a step whose present attempt is
     another one is not concerned; None where somebody decided it of the step itself. `output` is a JSON text,
     or stands in the payload row `output_id`.
@@ -42,6 +42,7 @@ class Noted(NamedTuple):
     output: str | None = None
     output_id: str | None = None
     final: bool = False
+    is_open: bool = False
     hops: int = 0
     actor: str = "engine"
     entropy: int = 0
