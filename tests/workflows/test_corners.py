@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
+
+from narrows.core.workflow_definitions import Definition
+from narrows.core.workflow_records import WorkflowVersion
+from narrows.operations.definitions import Definitions
 from tests.storage.kit import Backend, opened
 from tests.workflows.kit import Workflows, step, wait
 
@@ -56,3 +63,27 @@ async def test_too_few_different_voters_are_told_also_where_one_was_held(backend
             step("v", type="wait_for_all", distinct_by="who", event_keys=["a", "b", "c", "d"], count=3)
         )
         assert (await flows.steps(run_id))["v"].error == "only 1 of 3 events differ in who"
+
+
+async def test_a_definition_that_is_not_at_hand_is_read_beside_the_writer_once_for_all_who_need_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart. A large one, with a condition at each step, takes seconds."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(
+            wait("in", key="in:{{n}}"), wait("then", "in", key="then:{{n}}", condition="payload.n > 0")
+        )
+        runs = [await flows.start({"n": number}) for number in range(4)]
+        bench.service.definitions._kept.clear()
+        read, right = [], Definitions.parsed
+
+        def noting(self: Definitions, version: WorkflowVersion, *, keep: bool = True) -> Definition:
+            read.append(threading.current_thread().name)
+            return right(self, version, keep=keep)
+
+        monkeypatch.setattr(Definitions, "parsed", noting)
+        outcomes = await flows.together(*[bench.sending(f"in:{number}", "1") for number in range(4)])
+        assert not [each for each in outcomes if isinstance(each, Exception)]
+        assert [await flows.states(run_id) for run_id in runs] == ["cs", "cw", "cw", "cw"]
+        assert [name.partition("_")[0] for name in read] == ["asyncio"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from narrows.core.workflow_records import WorkflowVersion
 from narrows.storage.lookups import Touch
 from narrows.storage.operation import Operation
 from narrows.storage.transaction import Transaction
@@ -30,7 +31,13 @@ class TransformQuestion(NamedTuple):
     output: str | None
 
 
-TurnQuestion = ConditionQuestion | TransformQuestion
+class DefinitionQuestion(NamedTuple):
+    """What does this definition say? Answered by `Service.definition`."""
+
+    version: WorkflowVersion
+
+
+TurnQuestion = ConditionQuestion | TransformQuestion | DefinitionQuestion
 
 
 @dataclass(frozen=True, slots=True)

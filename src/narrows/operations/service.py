@@ -32,7 +32,13 @@ from narrows.operations.purge import (
     Purge,
     PurgeOutcome,
 )
-from narrows.operations.questions import Answered, ConditionQuestion, TransformQuestion, TurnQuestion
+from narrows.operations.questions import (
+    Answered,
+    ConditionQuestion,
+    DefinitionQuestion,
+    TransformQuestion,
+    TurnQuestion,
+)
 from narrows.operations.reads import (
     GetTriggerById,
     ListApiKeys,
@@ -94,6 +100,7 @@ class Service:
         self.unmatched: Any = NoSink() if unmatched is None else unmatched
         self._schemas = Schemas()
         self.definitions = Definitions()
+        self._reading: dict[tuple[str, str, int], asyncio.Future[Definition]] = {}
         store.writer.turns = Turns(self.definitions)
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
@@ -203,6 +210,8 @@ class Service:
             answer = self.definitions.expressions.conditions.answer
             outputs, statuses = dict(question.outputs), dict(question.statuses)
             return await asyncio.to_thread(answer, question.expression, question.payload, outputs, statuses)
+        if isinstance(question, DefinitionQuestion):
+            return await self.definition(question.version)
         if isinstance(question, TransformQuestion):
             transform = self.definitions.expressions.json_paths.transform
             return await asyncio.to_thread(transform, question.path, question.output)
@@ -251,7 +260,12 @@ class Service:
         known = self.definitions.known(*key, version.definition)
         if known is not None:
             return known
-        return await asyncio.to_thread(self.definitions.parsed, version)
+        if (reading := self._reading.get(key)) is None:
+            # Once for all who ask meanwhile: it may take seconds.
+            reading = asyncio.ensure_future(asyncio.to_thread(self.definitions.parsed, version))
+            self._reading[key] = reading
+            reading.add_done_callback(lambda _: self._reading.pop(key, None))
+        return await asyncio.shield(reading)
 
     async def check_expressions(self) -> None:
         """Raise Unavailable where the libraries for expressions are not installed."""

@@ -22,7 +22,7 @@ from narrows.core.workflow_records import WorkflowVersion
 from narrows.core.workflows import Advance, Happened
 from narrows.operations.advancing import Root
 from narrows.operations.carrying_out import carry_out
-from narrows.operations.questions import ConditionQuestion
+from narrows.operations.questions import ConditionQuestion, DefinitionQuestion
 from narrows.operations.taking_in import take_in
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted, RunKey, TurnAsks
@@ -77,13 +77,24 @@ class Turns:
             yield [("workflow_versions_by_id", run.project_id, run.workflow_id, str(run.workflow_version))]
             kept = tx.workflow_version(run.project_id, *version)
             assert kept is not None, "a version goes after its last run"
-            # One that was made in this very batch may yet be given up.
-            definition = self._definitions.parsed(kept, keep=tx.is_stored(kept))
+            definition = self._read(tx, kept)
         root = Root(tx, run, definition, noted)
         happened = yield from take_in(root, noted)
         if happened:
             advance = yield from _advance(root, happened)
             yield from carry_out(root, advance)
+
+    def _read(self, tx: Transaction, version: WorkflowVersion) -> Definition:
+        """A definition that is not at hand (after a restart, of another node) takes up to seconds to read, so that it
+        is asked for. Raises Undecided."""
+        if not tx.is_stored(version):
+            # Made in this very batch: it may yet be given up.
+            return self._definitions.parsed(version, keep=False)
+        question = DefinitionQuestion(version)
+        if question not in tx.notes.answers:
+            raise Undecided([question])
+        found: Definition = tx.notes.answers[question]
+        return found
 
 
 def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch], None, Advance]:
