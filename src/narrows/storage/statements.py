@@ -2,7 +2,7 @@
 a backend. It knows no table.
 
 A statement begins with `-- name: <name>`. `@input(column type, ...)` stands for the rows that the
-caller gives, one statement for a whole batch: SQLite reads them by `json_each`, PostgreSQL by
+caller gives, one statement for a whole batch: SQLite reads them by `jsonb_each`, PostgreSQL by
 `unnest`. Reads use `:name` parameters. Where the dialects differ in a word, a macro stands for it
 (`@each`, `@room`, `@queue`); where they differ in more, `sql/<backend>/` has a statement of the same
 name, which goes before the common one.
@@ -65,9 +65,10 @@ def _for_sqlite(body: str) -> str:
 
 
 def _json_each(match: re.Match[str]) -> str:
+    """By `jsonb_each`, whose rows are parsed already: of a text each column would look through its row anew."""
     columns = [column.split()[0] for column in match[1].split(",")]
     picked = ", ".join(f"value ->> {number} as {column}" for number, column in enumerate(columns))
-    return f"(select {picked} from json_each(:input)){match[2] or ''}"
+    return f"(select {picked} from jsonb_each(:input)){match[2] or ''}"
 
 
 # ---- PostgreSQL ------------------------------------------------------------------------------------
