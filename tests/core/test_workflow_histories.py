@@ -24,7 +24,7 @@ from narrows.core.states import (
 from narrows.core.step_states import fresh, statuses
 from narrows.core.workflow_definitions import Definition, parse
 from narrows.core.workflow_fields import TRUSTED
-from narrows.core.workflows import Advance, Answer, Happened, advance
+from narrows.core.workflows import Advance, Answer, Happened, Inquiry, advance
 from tests.core.slow_workflows import Event, SlowRun, SlowStep
 
 #: A campaign takes many more.
@@ -101,13 +101,19 @@ class Run:
 
     def commit(self, happened: Sequence[Happened], conditions: dict[str, bool | str]) -> Advance:
         answers: dict[int, Answer] = {}
+        inquiry: Inquiry | None = None
         while True:
             after = advance(self.definition, self.status, self.steps, happened, answers)
             if not after.questions:
                 break
             assert not answers.keys() & set(after.questions), "asked twice"
-            for step in after.questions:
-                answers[step] = conditions[self.definition.steps[step].ref]
+            # To go on asking from where one stood comes to the same as to begin at the start.
+            inquiry = inquiry or Inquiry(self.definition, self.status, self.steps, happened)
+            assert (inquiry.questions, inquiry.steps) == (after.questions, after.steps)
+            told = {step: conditions[self.definition.steps[step].ref] for step in after.questions}
+            answers |= told
+            inquiry.tell(told)
+        assert inquiry is None or not inquiry.questions
         self.check(after)
         self.status, self.steps = after.status, after.steps
         return after

@@ -120,6 +120,33 @@ def advance(
     return work.result()
 
 
+class Inquiry:
+    """What has to be asked for an advance, as far as it can be told: the answers to `questions` may lead to others. It goes
+    on from where it stood, where `advance` would begin at the start for each link of a chain. `steps` is how they
+    stand by what is known so far."""
+
+    def __init__(
+        self, definition: Definition, status: WorkflowRunStatus, steps: str, happened: Sequence[Happened]
+    ) -> None:
+        self.answers: dict[int, Answer] = {}
+        self._work = _Work(definition, status, steps, self.answers)
+        for each in happened:
+            self._work.take(each)
+        self._work.look()
+
+    @property
+    def questions(self) -> tuple[int, ...]:
+        return self._work.questions
+
+    @property
+    def steps(self) -> str:
+        return self._work.letters
+
+    def tell(self, answers: Mapping[int, Answer]) -> None:
+        self.answers |= answers
+        self._work.go_on(mask(answers))
+
+
 def may_happen(status: StepStatus, kind: FactKind) -> bool:
     """Whether a person may ask for this of a step in such a state: `step.skipped` of one that lives,
     `step.reopened` of one that has ended badly."""
@@ -151,12 +178,20 @@ class _Work:
     def result(self) -> Advance:
         return Advance(
             status=self._status,
-            steps=self._states.letters,
+            steps=self.letters,
             changes=tuple(self._changes),
             starts=tuple(self._starts),
             closes=tuple(self._closes),
-            questions=tuple(members(self._questions)),
+            questions=self.questions,
         )
+
+    @property
+    def letters(self) -> str:
+        return self._states.letters
+
+    @property
+    def questions(self) -> tuple[int, ...]:
+        return tuple(members(self._questions))
 
     # ---- what happened ---------------------------------------------------------------------
 
@@ -211,12 +246,22 @@ class _Work:
 
     # ---- what follows ----------------------------------------------------------------------
 
-    def follow(self) -> None:
+    def look(self) -> None:
+        """Whose turn has come, as far as that can be told."""
         # In the order of the definition: which event came first within a commit makes no difference.
         for failure in sorted(self._failures, key=lambda change: change.step or 0):
             self._follow_failure(failure)
         if self._ending is None:
             self._release()
+
+    def go_on(self, answered: int) -> None:
+        """The same, with answers to some of the questions."""
+        self._questions &= ~answered
+        self._touched |= answered
+        self._release()
+
+    def follow(self) -> None:
+        self.look()
         if self._questions:
             return
         if self._ending is None and self._ended == self._definition.graph.everything:

@@ -99,28 +99,29 @@ class Turns:
 
 def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch], None, Advance]:
     """What follows, with the answers to all conditions that have to be asked for it. Raises Undecided."""
-    answers: dict[int, rules.Answer] = {}
-    while True:
-        run = root.run
-        advance = rules.advance(root.definition, run.status, run.steps, happened, answers)
-        root.keep_outputs(advance.steps)
-        if not advance.questions:
-            return advance
-        asked = yield from _conditions(root, advance)
-        root.ask(asked.values())
-        answers |= {step: root.answer(question) for step, question in asked.items()}
+    definition, run = root.definition, root.run
+    advance = rules.advance(definition, run.status, run.steps, happened)
+    if advance.questions:
+        inquiry = rules.Inquiry(definition, run.status, run.steps, happened)
+        while inquiry.questions:
+            root.keep_outputs(inquiry.steps)
+            asked = yield from _conditions(root, inquiry)
+            root.ask(asked.values())
+            inquiry.tell({step: root.answer(question) for step, question in asked.items()})
+        advance = rules.advance(definition, run.status, run.steps, happened, inquiry.answers)
+        assert not advance.questions, "the same would be asked for it from the start"
+    root.keep_outputs(advance.steps)
+    return advance
 
 
 def _conditions(
-    root: Root, advance: Advance
+    root: Root, inquiry: rules.Inquiry
 ) -> Generator[list[Touch], None, Mapping[int, ConditionQuestion]]:
     """The conditions that have to be asked, each with what it may look at."""
-    definition = root.definition
-    needed = {step: root.seen_by(step, definition.steps[step].condition_steps) for step in advance.questions}
+    definition, questions, letters = root.definition, inquiry.questions, inquiry.steps
+    needed = {step: root.seen_by(step, definition.steps[step].condition_steps) for step in questions}
     yield from root.load_outputs({other for seen in needed.values() for other in seen}, payload=True)
     return {
-        step: root.question(
-            definition.steps[step].condition or "", root.payload(), needed[step], advance.steps
-        )
-        for step in advance.questions
+        step: root.question(definition.steps[step].condition or "", root.payload(), needed[step], letters)
+        for step in questions
     }
