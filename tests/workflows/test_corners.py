@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import WorkflowVersion
 from narrows.operations.definitions import Definitions
+from narrows.operations.events import BatchEvent
+from narrows.operations.messages import StartSubWorkflow
+from narrows.operations.turns import Turns
+from narrows.storage.transaction import Limits
 from tests.storage.kit import Backend, opened
 from tests.workflows.kit import Workflows, step, wait
 
@@ -87,3 +92,72 @@ async def test_a_definition_that_is_not_at_hand_is_read_beside_the_writer_once_f
         assert not [each for each in outcomes if isinstance(each, Exception)]
         assert [await flows.states(run_id) for run_id in runs] == ["cs", "cw", "cw", "cw"]
         assert [name.partition("_")[0] for name in read] == ["asyncio"]
+
+
+async def test_events_that_cannot_be_held_yet_keep_no_other_message_waiting(backend: Backend) -> None:
+    async with opened(backend, limits=Limits(held_per_key=1)) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("x", key="x:{{workflow_run_id}}"), slug="below")
+        await flows.define(step("c", type="sub_workflow", workflow_slug="below"), slug="above")
+        await flows.begin(*[wait(f"s{number}", event_emit_key="full") for number in range(70)])
+        await bench.service.perform(bench.batch(*[BatchEvent(f"s{number}", "1") for number in range(70)]))
+        above = await flows.start(slug="above")
+        for _ in range(3):
+            await flows._messages.round()
+        assert (await flows.child(above, "c")).status == "running"
+        # They are tried again, and held when there is room.
+        await bench.open("full")
+        for _ in range(4):
+            await flows.after(11)
+            await flows._messages.round()
+            await bench.open("full")
+        received = [each for each in await bench.listed() if each.event_key == "full" and each.received_at]
+        assert len(received) == 5
+
+
+async def test_a_message_that_cannot_be_consumed_is_set_aside(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("x", key="x:{{workflow_run_id}}"), slug="below")
+        await flows.define(step("c", type="sub_workflow", workflow_slug="below"), slug="above")
+        bad, good = await flows.start(slug="above"), await flows.start(slug="above")
+        right = StartSubWorkflow.apply
+
+        def broken(self: StartSubWorkflow, tx: Any) -> bool:
+            if self.message.subject_id == bad:
+                raise RuntimeError("a fault of ours")
+            return right(self, tx)
+
+        monkeypatch.setattr(StartSubWorkflow, "apply", broken)
+        await flows._messages.round()
+        assert (await flows.child(good, "c")).status == "running"
+        assert (await flows.steps(bad))["c"].status == "running"
+        monkeypatch.undo()
+        await flows.after(61)
+        await flows._messages.round()
+        assert (await flows.child(bad, "c")).status == "running"
+
+
+async def test_one_workflow_run_that_cannot_be_ended_keeps_no_other_from_its_end(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("in", key="in:{{n}}"), timeout_secs=10)
+        runs = [await flows.start({"n": number}) for number in range(5)]
+        right = Turns._turn
+
+        def broken(self, tx, key, noted):  # type: ignore[no-untyped-def]
+            if key[1] == runs[1]:
+                raise RuntimeError("a fault of ours")
+            return right(self, tx, key, noted)
+
+        monkeypatch.setattr(Turns, "_turn", broken)
+        await flows.after(11)
+        ended = [await flows.status(run_id) for run_id in runs]
+        assert ended == ["timed_out", "running", "timed_out", "timed_out", "timed_out"]
+        monkeypatch.undo()
+        await flows.after(61)
+        assert await flows.status(runs[1]) == "timed_out"

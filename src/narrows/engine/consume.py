@@ -19,7 +19,7 @@ from narrows.core.ids import first_id_at
 from narrows.core.run_records import Message
 from narrows.core.states import MessageKind
 from narrows.engine.loop import Role, earliest_due
-from narrows.errors import LimitReached, NotFound, Refusal
+from narrows.errors import InternalError, LimitReached, NotFound, Refusal
 from narrows.operations.messages import (
     CHUNK,
     CancelRunsOfJob,
@@ -45,6 +45,8 @@ _SIMPLE: Final[dict[str, Any]] = {
 }
 #: An event that cannot be held yet is sent again after this.
 POSTPONE_US: Final = 10_000_000
+#: A message that cannot be consumed is tried again after this.
+SET_ASIDE_US: Final = 60_000_000
 #: Messages that are worked on side by side, a step of each in turn, so that a large one delays no other.
 MESSAGES_A_ROUND: Final = 64
 #: By so much one node's stamps may be ahead of another's: after a failover to a clock that is behind.
@@ -66,25 +68,32 @@ class ConsumeMessagesRole(Role):
         return earliest_due((message.created_at for message in committed.messages), committed, "messages")
 
     async def round(self) -> int | None:
-        messages: list[Message] = await self._service.read(PendingMessages(MESSAGES_A_ROUND))
         now, members = self._service.clock.now(), self._service.members
-        # A message's time is a stamp, which may be ahead of the clock: one's own does not wait for that.
         self._postponed = {key: at for key, at in self._postponed.items() if at > now}
+        # What has to wait stands in nobody's way, however much of it there is.
+        limit = MESSAGES_A_ROUND + len(self._postponed)
+        messages: list[Message] = await self._service.read(PendingMessages(limit))
+        # A message's time is a stamp, which may be ahead of the clock: one's own does not wait for that.
         ready = [
-            (self._postponed[message.id], message)
-            if message.id in self._postponed
-            else (
-                message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now,
-                message,
-            )
+            (message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now, message)
             for message in messages
+            if message.id not in self._postponed
         ]
-        steps = [self._step(message) for ready_at, message in ready if ready_at <= now]
+        steps = [self._consume(message) for ready_at, message in ready if ready_at <= now]
         # Side by side, so that they share commits; one that fails keeps no other from being consumed.
         ends = await asyncio.gather(*steps, return_exceptions=True)
         if failures := [end for end in ends if isinstance(end, BaseException)]:
             raise failures[0]
-        return min((max(ready_at, now) for ready_at, _ in ready), default=None)
+        left = [max(ready_at, now) for ready_at, _ in ready]
+        return min([*left, *self._postponed.values()], default=None)
+
+    async def _consume(self, message: Message) -> None:
+        """A step of it; one that cannot be consumed (a fault of ours) is set aside."""
+        try:
+            await self._step(message)
+        except InternalError as error:
+            log.error("the message %s cannot be consumed and is tried again later: %s", message.id, error)
+            self._postponed[message.id] = self._service.clock.now() + SET_ASIDE_US
 
     async def _step(self, message: Message) -> None:
         """One commit, or one look that finds nothing yet."""
