@@ -8,7 +8,8 @@ worked out anew each time. What the rules of `narrows.core.workflows` are compar
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 OVER = {"completed", "failed", "timed_out", "skipped", "canceled"}
 WRONG = {"failed", "timed_out", "canceled"}
@@ -34,6 +35,19 @@ class Event(NamedTuple):
     attempt: int = 1
 
 
+class Told(Protocol):
+    """An event, with whatever else it says."""
+
+    @property
+    def what(self) -> str: ...
+
+    @property
+    def step(self) -> str | None: ...
+
+    @property
+    def attempt(self) -> int: ...
+
+
 class SlowRun:
     def __init__(self, steps: list[SlowStep], places: int) -> None:
         self.steps = {step.name: step for step in steps}
@@ -44,7 +58,7 @@ class SlowRun:
 
     # ---- the story ---------------------------------------------------------------------------
 
-    def commit(self, events: list[Event], conditions: dict[str, bool | str]) -> set[str]:
+    def commit(self, events: Sequence[Told], conditions: dict[str, bool | str]) -> set[str]:
         """All that happens in one commit; answers which steps have to be started."""
         self.closed = set()
         if self.run not in ("running", "paused"):
@@ -78,7 +92,7 @@ class SlowRun:
             self.run = "running"
         return what if what in ("canceled", "timed_out") else None
 
-    def happens(self, event: Event, name: str) -> bool:
+    def happens(self, event: Told, name: str) -> bool:
         """Something happens to a step; whether it went wrong."""
         state, step = self.now[name], self.steps[name]
         if event.what == "skipped":

@@ -54,7 +54,7 @@ class Planting:
     """Replaced attributes and statements, and how to put them back."""
 
     def __init__(self) -> None:
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
 
     def replace(self, owner: Any, name: str, value: Any) -> Any:
         """Replace an attribute; returns what it was."""
@@ -81,6 +81,9 @@ class Planting:
         strict = states.next_status
         self.replace(rules, "next_status", lambda status, kind: after.get(kind) or strict(status, kind))
         self.statement("settle_triggers", "and triggers.status = 'waiting'", "")
+
+    def at_the_end(self, step: Callable[[], object]) -> None:
+        self._undo.append(step)
 
     def undo(self) -> None:
         for step in reversed(self._undo):

@@ -276,7 +276,7 @@ class Client:
             wait.id
             for wait in model.waits.values()
             if wait.status == "waiting"
-            and not wait.is_sleep
+            and wait.takes_events
             and wait.project_id == request.project_id
             and wait.event_key.startswith(request.prefix)
             and fits(wait.schema, payload)

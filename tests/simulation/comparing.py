@@ -9,6 +9,23 @@ from typing import Any
 from tests.simulation.model import WaitModel
 from tests.simulation.values import Violation, fits
 
+#: In both dialects.
+DUMP_TRIGGERS = """
+    select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
+      then response_payload else (select body from payloads as p
+        where p.project_id = t.project_id and p.id = t.response_payload_id) end,
+      timeout_secs, requested_at, expires_at, settled_at, sent_by
+    from triggers as t"""
+DUMP_HELD = """
+    select project_id, id, event_key, event_id, status, case when payload_id is null
+      then payload else (select body from payloads as p
+        where p.project_id = h.project_id and p.id = h.payload_id) end,
+      held_until, trigger_id
+    from held_events as h"""
+DUMP_COUNTERS = """
+    select project_id, sum(waiting), sum(received), sum(timed_out), sum(canceled), sum(wait_us), sum(held)
+    from counters group by project_id"""
+
 #: The columns of the statistics.
 COUNTED = ("waiting", "received", "timed_out", "canceled")
 WAIT_US, HELD = 4, 5

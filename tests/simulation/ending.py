@@ -13,6 +13,7 @@ from tests.simulation.run_ending import check_runs
 from tests.simulation.server import database
 from tests.simulation.values import DAY_US, Violation
 from tests.simulation.virtual import NEAR_US
+from tests.simulation.workflow_ending import check_workflows
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,6 +34,7 @@ async def check_the_end(world: World) -> None:
     _check_timers(world)
     _check_facts(world)
     check_runs(world)
+    check_workflows(world)
     for project_id in PROJECTS:
         await _check_list(world, project_id)
     for client in world.clients:

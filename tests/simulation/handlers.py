@@ -28,7 +28,7 @@ from narrows.operations.run_plane import (
     WaitForEvents,
     WaitOutcome,
 )
-from tests.simulation.clients import KEYS_OF_RUNS, LONG, NEEDED, PAYLOADS, TIMEOUTS, Client
+from tests.simulation.clients import KEYS_OF_RUNS, LONG, NEEDED, TIMEOUTS, Client
 from tests.simulation.values import INTEGER_SCHEMA, OBJECT_SCHEMA, Violation, same_json
 
 #: What a handler does in the end -> weight.
@@ -115,7 +115,7 @@ class Handler(Client):
         return {**common, "entropy": self._entropy(), "body_hash": f"body:{self.number}.{self._asked}"}
 
     def _complete(self, common: dict[str, Any]) -> CompleteRun:
-        return CompleteRun(**self._ending(common), result=self.rng.choice(PAYLOADS))
+        return CompleteRun(**self._ending(common), result=self.rng.choice(self.world.character.payloads))
 
     def _fail(self, common: dict[str, Any]) -> FailRun:
         return FailRun(**self._ending(common), error="a planted failure")
@@ -189,6 +189,6 @@ class Handler(Client):
             return
         operation = SendEvent(
             actor=self._actor(), project_id=project_id, entropy=self._entropy(),
-            payload=self.rng.choice(PAYLOADS), trigger_id=wait.id,
+            payload=self.rng.choice(self.world.character.payloads), trigger_id=wait.id,
         )  # fmt: skip
         await self._perform(operation)

@@ -314,9 +314,9 @@ class WaitModel(Settling):
 
     def _settle(self, wait: Wait, payload: str | None, sent_by: str | None) -> Any:
         """A send to one trigger: settled, an equal resend without effect, or refused."""
-        if wait.status == "received" and not wait.is_sleep and same_json(wait.payload, payload):
+        if wait.status == "received" and wait.takes_events and same_json(wait.payload, payload):
             return replace(wait)
-        if wait.status != "waiting" or wait.is_sleep:
+        if wait.status != "waiting" or not wait.takes_events:
             return "conflict"
         if not fits(wait.schema, payload):
             return "schema_mismatch"
@@ -330,7 +330,7 @@ class WaitModel(Settling):
             return "conflict"
         looked = [self.by_id(operation.project_id, trigger_id) for trigger_id in operation.ids]
         waits = [
-            wait for wait in looked if wait is not None and wait.status == "waiting" and not wait.is_sleep
+            wait for wait in looked if wait is not None and wait.status == "waiting" and wait.takes_events
         ]
         settled, refused = [], 0
         for wait in waits:

@@ -15,12 +15,12 @@ from tests.simulation.values import Violation
 DUMP_RUNS = """
     select r.project_id, r.id, r.job_id, r.status, r.version, r.priority, r.attempt, r.dispatch, r.due_at,
       r.holder, r.replay_of, r.finished_at,
-      iif(payload_id is null, payload, (select body from payloads as p
-        where p.project_id = r.project_id and p.id = r.payload_id)),
-      iif(result_id is null, result, (select body from payloads as p
-        where p.project_id = r.project_id and p.id = r.result_id)),
-      iif(state_id is null, state, (select body from payloads as p
-        where p.project_id = r.project_id and p.id = r.state_id)),
+      case when payload_id is null then payload else (select body from payloads as p
+        where p.project_id = r.project_id and p.id = r.payload_id) end,
+      case when result_id is null then result else (select body from payloads as p
+        where p.project_id = r.project_id and p.id = r.result_id) end,
+      case when state_id is null then state else (select body from payloads as p
+        where p.project_id = r.project_id and p.id = r.state_id) end,
       (select g.trigger_ids from wait_groups as g
         where g.project_id = r.project_id and g.id = r.wait_group_id)
     from runs as r"""

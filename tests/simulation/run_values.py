@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from tests.simulation.values import Wait
+    from tests.simulation.workflow_values import ModelWorkflowRun
 
 SECOND_US = 1_000_000
 ENDED = ("completed", "failed", "timed_out", "canceled", "dead_letter")
@@ -72,6 +73,8 @@ class ModelRun:
     pause: tuple[int, int] | None = None
     #: When it was queued last.
     queued_at: int = 0
+    #: Whose step's work it is.
+    step: tuple[ModelWorkflowRun, str] | None = field(default=None, repr=False)
 
     @property
     def has_ended(self) -> bool:

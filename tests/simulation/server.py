@@ -23,13 +23,13 @@ from narrows.operations.service import Service
 from narrows.storage import sqlite
 from narrows.storage.backend import BackendFailure, run_now
 from narrows.storage.transaction import Limits
-from narrows.storage.writer import Result, Ticket, Writer
+from narrows.storage.writer import Result, Ticket
+from tests.simulation.ledger import CameDue, Ledger, LedgerWriter
 from tests.simulation.values import HELD_PER_KEY, HELD_PER_PROJECT
 from tests.simulation.virtual import START_US, VirtualClock, VirtualLoop
 
 T = TypeVar("T")
-#: Is told of operations that were executed together, and what came of them.
-Ledger = Callable[[Sequence[Ticket], Result], None]
+
 RETENTION_DAYS = 30
 
 
@@ -65,20 +65,6 @@ def _tables(connection: apsw.Connection) -> tuple[str, ...]:
     return tuple(name for (name,) in names)
 
 
-class LedgerWriter(Writer):
-    """The writer, with a ledger of each commit at its very moment: a batch that fails as a whole is run one
-    operation at a time, and the server may die between two of these commits."""
-
-    def __init__(self, executed: Ledger, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._executed = executed
-
-    async def _attempt(self, connection: Any, batch: Sequence[Ticket]) -> Result:
-        result = await super()._attempt(connection, batch)
-        self._executed(batch, result)
-        return result
-
-
 class InlineStore:
     """`narrows.storage.store.Store` without threads. `executed` is told of every commit at its moment, and
     then of what was not committed; the clients hear of it some time later, unless the server dies first.
@@ -105,12 +91,12 @@ class InlineStore:
         self._turn_pending = False
         self._answers: deque[tuple[Sequence[Ticket], Sequence[Result]]] = deque()
         self.writer = LedgerWriter(
-            executed,
             clock,
             Limits(held_per_key=HELD_PER_KEY, held_per_project=HELD_PER_PROJECT),
             last_stamp=run_now(connection.rows("last_stamp"))[0][0] or 0,
             failpoint=failpoint,
         )
+        self.writer.executed = executed
 
     @property
     def queue_length(self) -> int:
@@ -160,7 +146,7 @@ class InlineStore:
         for result in results:
             part = list(islice(tickets, len(result.outcomes)))
             if result.committed is None:
-                self._executed(part, result)
+                self._executed(part, result, CameDue())
 
     def _answer(self) -> None:
         """As `Store._answer`: the commits in their order, each to the feed first."""

@@ -63,7 +63,7 @@ class Settling:
     def _follow(self, wait: Wait) -> None:
         """The run goes on or ends with the wait that decides its group; the others are of no use then."""
         group = wait.group
-        if group is None or group.run.status != "waiting" or group.run.group is not group:
+        if not isinstance(group, Group) or group.run.status != "waiting" or group.run.group is not group:
             return
         received = sum(each.status == "received" for each in group.waits)
         left = [each for each in group.waits if each.status == "waiting"]

@@ -7,10 +7,11 @@ import random
 import pytest
 
 from tests.simulation.__main__ import campaign, main, run_seed
-from tests.simulation.character import EVERY_SEED_WITH_RUNS
-from tests.simulation.run_bugs import BUGS, OF_RUNS
+from tests.simulation.character import EVERY_SEED_WITH_RUNS, EVERY_SEED_WITH_WORKFLOWS
+from tests.simulation.run_bugs import OF_RUNS
 from tests.simulation.values import Violation
 from tests.simulation.virtual import NEAR_US, VirtualLoop
+from tests.simulation.workflow_bugs import BUGS, OF_WORKFLOWS
 
 CHUNKS = 10
 SEEDS_A_CHUNK = 120
@@ -26,6 +27,7 @@ def test_fresh_seeds_break_no_promise(chunk: int, simulation_base_seed: int) -> 
     assert total["crashes"] > SEEDS_A_CHUNK / 2
     assert total["commits"] > SEEDS_A_CHUNK * 20
     assert total["runs"] > SEEDS_A_CHUNK
+    assert total["workflow runs"] > 10
 
 
 def test_the_same_seed_twice_gives_the_same_facts() -> None:
@@ -53,6 +55,8 @@ async def _one_event_among_timers(loop: VirtualLoop) -> None:
 @pytest.mark.parametrize("name", sorted(BUGS))
 def test_a_planted_bug_is_found(name: str) -> None:
     step = EVERY_SEED_WITH_RUNS if name in OF_RUNS else 1
+    if name in OF_WORKFLOWS:
+        step = EVERY_SEED_WITH_WORKFLOWS
     with BUGS[name](), pytest.raises(Violation) as found:
         campaign(0, SEEDS_A_BUG, step)
     assert any("replay: python -m tests.simulation --seed" in note for note in found.value.__notes__)

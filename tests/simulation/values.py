@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from narrows.operations.idempotency import Idempotent
+from narrows.operations.questions import Answered as WithAnswers
 from tests.simulation.run_values import Group
+
+if TYPE_CHECKING:
+    from tests.simulation.workflow_values import StepGroup
 
 DAY_US = 86_400 * 1_000_000
 #: The limits of the simulated server.
@@ -51,7 +55,8 @@ def fits(schema: str | None, payload: str | None) -> bool:
 
 def label_of(operation: Any) -> str:
     """What the commits of a request go by: the label of who asked, one of its own for each request."""
-    inner = operation.operation if isinstance(operation, Idempotent) else operation
+    inner = operation.operation if isinstance(operation, WithAnswers) else operation
+    inner = inner.operation if isinstance(inner, Idempotent) else inner
     actor = getattr(inner, "actor", None)
     return "" if actor is None else actor.label
 
@@ -79,8 +84,13 @@ class Wait:
     #: Its root has not ended, so that it must not be purged.
     needed: bool = False
     #: What it belongs to if a run opened it.
-    group: Group | None = field(default=None, repr=False, compare=False)
+    group: Group | StepGroup | None = field(default=None, repr=False, compare=False)
     is_sleep: bool = False
+    is_approval: bool = False
+
+    @property
+    def takes_events(self) -> bool:
+        return not (self.is_sleep or self.is_approval)
 
     def row(self) -> tuple[Any, ...]:
         """As `dump_triggers` in the database shows it."""
@@ -102,6 +112,8 @@ class Held:
     held_until: int
     trigger_id: str | None
     sent_by: str | None = None
+    #: How many messages, one out of the other, led to it.
+    hops: int = 0
 
     def row(self) -> tuple[Any, ...]:
         return (

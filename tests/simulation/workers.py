@@ -11,7 +11,6 @@ from narrows.errors import Refusal
 from narrows.operations.base import Actor
 from narrows.operations.dispatch import Claim
 from narrows.outgoing.answers import Answer
-from tests.simulation.clients import PAYLOADS
 from tests.simulation.handlers import Handler
 from tests.simulation.values import Violation, same_json
 
@@ -91,7 +90,7 @@ class Endpoints(Handler):
             await asyncio.sleep(rng.random() * 12)
         elif manner == "handle":
             await self._handle(project_id, run_id, dispatch)
-        return Answer(200, (rng.choice(PAYLOADS) or "").encode(), None, None)
+        return Answer(200, (rng.choice(self.world.character.payloads) or "").encode(), None, None)
 
     async def _handle(self, project_id: str, run_id: str, dispatch: int) -> None:
         """The handler asks to wait, or whatever, and then the request is answered by 2xx: at once, when the

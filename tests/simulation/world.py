@@ -22,35 +22,23 @@ from narrows.operations.jobs import CreateJob
 from narrows.storage.writer import Result, Ticket
 from tests.simulation.character import character_of
 from tests.simulation.clients import PROJECTS, Client
-from tests.simulation.comparing import compare
+from tests.simulation.comparing import DUMP_COUNTERS, DUMP_HELD, DUMP_TRIGGERS, compare
 from tests.simulation.ending import LATE_AFTER_START_US, LATE_US, check_the_end, verify_store
+from tests.simulation.ledger import CameDue
 from tests.simulation.run_comparing import DUMP_RUN_COUNTERS, DUMP_RUNS, compare_runs
 from tests.simulation.run_ending import LONGEST_END_US
-from tests.simulation.run_model import Model
 from tests.simulation.server import Faults, Server, database, empty
 from tests.simulation.starters import JOBS, Starter
 from tests.simulation.values import Violation, Wait
 from tests.simulation.virtual import VirtualClock, VirtualLoop
 from tests.simulation.workers import Endpoints, Worker
+from tests.simulation.workflow_clients import WorkflowClient, create_workflows
+from tests.simulation.workflow_comparing import compare_everything
+from tests.simulation.workflow_model import WorkflowModel
+from tests.simulation.workflow_seen import Seen
 
 SECOND_US = 1_000_000
 DAY_US = 86_400 * SECOND_US
-DUMP_TRIGGERS = """
-    select project_id, id, event_key, ordinal, version, status, case when response_payload_id is null
-      then response_payload else (select body from payloads as p
-        where p.project_id = t.project_id and p.id = t.response_payload_id) end,
-      timeout_secs, requested_at, expires_at, settled_at, sent_by
-    from triggers as t"""
-DUMP_HELD = """
-    select project_id, id, event_key, event_id, status, case when payload_id is null
-      then payload else (select body from payloads as p
-        where p.project_id = h.project_id and p.id = h.payload_id) end,
-      held_until, trigger_id
-    from held_events as h"""
-DUMP_COUNTERS = """
-    select project_id, sum(waiting), sum(received), sum(timed_out), sum(canceled), sum(wait_us), sum(held)
-    from counters group by project_id"""
-
 
 #: So small that a few waits already take several chunks, pages and operations.
 SMALL_LIMITS = (
@@ -113,11 +101,12 @@ class World:
         self.seed = seed
         self.character = character_of(seed)
         self.has_runs = self.character.has_runs
+        self.has_workflows = self.character.has_workflows
         # One stream of chance each: a change in one place does not turn everything else over.
         self.loop = VirtualLoop(random.Random(f"{seed} loop"))
         self.clock = VirtualClock(self.loop, random.Random(f"{seed} bytes"))
         self.rng = random.Random(f"{seed} world")
-        self.model = Model()
+        self.model = WorkflowModel()
         self.server: Server | None = None
         self.up = asyncio.Event()
         self.calm = False
@@ -127,7 +116,7 @@ class World:
         self.starts: list[int] = []
         self._trail: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=40)
         self.faults = Faults(self.loop)
-        client = Starter if self.has_runs else Client
+        client = WorkflowClient if self.has_workflows else Starter if self.has_runs else Client
         self.clients = [
             client(self, number, random.Random(f"{seed} client {number}"))
             for number in range(self.character.clients)
@@ -204,6 +193,8 @@ class World:
             for slug, fields in jobs
         ]  # fmt: skip
         await asyncio.gather(*map(perform, creations))
+        if self.has_workflows:
+            await asyncio.gather(*(create_workflows(self, project_id) for project_id in PROJECTS))
         self.faults.enabled = True
 
     def _plant_needed(self, project_id: str) -> None:
@@ -318,27 +309,35 @@ class World:
 
     # ---- the ledger ----
 
-    def _executed(self, batch: Sequence[Ticket], result: Result) -> None:
+    def _executed(self, batch: Sequence[Ticket], result: Result, came_due: CameDue) -> None:
         """Called at the moment of a commit, before anybody is told; or when there will be none."""
+        committed, wall = result.committed, self.clock.now()
         try:
+            if committed is not None:
+                self.model.seen = Seen(database().raw.execute)
+                self.model.begin_batch(committed.now, wall, *came_due)
             for ticket, outcome in zip(batch, result.outcomes, strict=True):
-                if result.committed is None:
+                if committed is None:
                     if outcome.error is None:
                         raise Violation(f"{ticket.operation} succeeded without a commit")
                     continue
                 self.note("committed", ticket.operation, "->", outcome.error or outcome.value)
-                self.model.step(ticket.operation, outcome, result.committed.now, self.clock.now())
-            if result.committed is not None:
+                self.model.step(ticket.operation, outcome, committed.now, wall)
+            if committed is not None:
+                self.model.end_batch()
                 self.commits += 1
                 self.compare()
         except Violation as problem:
             self._fail(problem)
 
     def compare(self) -> None:
-        raw = database().raw
-        compare(self.model, raw.execute(DUMP_TRIGGERS), raw.execute(DUMP_HELD), raw.execute(DUMP_COUNTERS))
+        query = database().raw.execute
+        if self.has_workflows:
+            compare_everything(self.model, query)
+            return
+        compare(self.model, query(DUMP_TRIGGERS), query(DUMP_HELD), query(DUMP_COUNTERS))
         if self.has_runs:
-            compare_runs(self.model, raw.execute(DUMP_RUNS), raw.execute(DUMP_RUN_COUNTERS))
+            compare_runs(self.model, query(DUMP_RUNS), query(DUMP_RUN_COUNTERS))
 
     # ---- the end ----
 
@@ -363,9 +362,12 @@ class World:
         await self._all_done(watchers)
 
     def _is_something_left(self) -> bool:
-        """A run that goes on, or a wait that ends soon: handlers of before may still have opened one."""
-        return bool(self._soon()) or any(
-            not run.has_ended and run.status != "waiting" for run in self.model.runs.values()
+        """A run that goes on, or a wait that ends soon: handlers of before may still have opened one. Or a message,
+        but for events that find no room."""
+        return (
+            bool(self._soon())
+            or any(not run.has_ended and run.status != "waiting" for run in self.model.runs.values())
+            or any(message.kind != "emit_event" for message in self.model.messages.values())
         )
 
     def _soon(self) -> list[int]:
