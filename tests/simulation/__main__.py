@@ -57,9 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1_000, help="how many seeds")
     parser.add_argument("--base", type=int, help="the first seed (default: a fresh one)")
     parser.add_argument("--with-runs", action="store_true", help="of every three seeds the one with runs")
-    parser.add_argument(
-        "--with-workflows", action="store_true", help="of every 24 the one with workflows"
-    )
+    parser.add_argument("--with-workflows", action="store_true", help="of every 24 the one with workflows")
     parser.add_argument("--bug", choices=sorted(BUGS), help="with this bug planted")
     options = parser.parse_args(arguments)
     with BUGS[options.bug]() if options.bug else contextlib.nullcontext():
