@@ -189,14 +189,17 @@ def test_nothing_looks_like_a_placeholder_afterwards(text: str) -> None:
         ('{"parent_outputs":1}', None, {}, '{"parent_outputs":{}}'),
         ("[1]", '{"x":2}', {}, '{"payload":[1],"x":2,"parent_outputs":{}}'),
         (None, None, {"a": "null"}, '{"parent_outputs":{"a":null}}'),
+        ('{"a":[1, 2]} ', '{"b":"}"}', {}, '{"a":[1, 2],"b":"}","parent_outputs":{}}'),
     ],
 )
 def test_a_jobs_payload_is_merged(
     payload: str | None, own: str | None, outputs: dict[str, str], merged: str
 ) -> None:
-    assert job_payload(payload, own, outputs) == merged
+    given = Document("{}" if payload is None else payload)
+    assert job_payload(given, own, outputs) == merged
+    assert job_payload(given, own, outputs) == merged, "twice of one document"
 
 
 def test_a_jobs_payload_that_comes_out_as_no_object_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="object"):
-        job_payload("{}", "[1]", {})
+        job_payload(Document("{}"), "[1]", {})

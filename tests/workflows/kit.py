@@ -97,7 +97,7 @@ class Workflows:
             workflow=slug,
             version=workflow.version,
             definition=await self.bench.service.definition(version),
-            payload=None if payload is None else json.dumps(payload),
+            payload=None if payload is None else json.dumps(payload, separators=(",", ":")),
             **self._common(),
         )
 

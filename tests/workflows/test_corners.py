@@ -161,3 +161,45 @@ async def test_one_workflow_run_that_cannot_be_ended_keeps_no_other_from_its_end
         monkeypatch.undo()
         await flows.after(61)
         assert await flows.status(runs[1]) == "timed_out"
+
+
+async def test_many_jobs_with_one_large_payload_and_many_copies_of_one_text_take_a_moment(
+    backend: Backend,
+) -> None:
+    """Each job took the payload apart anew (13 s), each placeholder decoded the same text (49 s)."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        await flows.define(*[step(f"s{number}") for number in range(500)], slug="jobs")
+        run_id = await flows.start({f"k{number}": number for number in range(5_000)}, "jobs")
+        assert await flows.states(run_id) == "r" * 500
+        keys = [
+            step(f"s{n}", type="wait_for_any", event_keys=[f"{n}.{m}{{{{text}}}}" for m in range(1_000)])
+            for n in range(20)
+        ]
+        await flows.define(*keys, slug="copies")
+        run_id = await flows.start({"text": "x" * 1_000_000}, "copies")
+        assert await flows.status(run_id) == "failed"
+
+
+async def test_what_one_step_opens_is_bounded_and_how_many_waits_start_at_once(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        large = [f"l{number}" for number in range(40)]
+        many = [
+            step(
+                f"s{n}",
+                type="wait_for_any",
+                event_keys=[f"{n}.{m}" for m in range(1_000)],
+                on_failure="continue",
+            )
+            for n in range(6)
+        ]
+        alone = step(
+            "l", type="wait_for_any", event_keys=large, request_payload="{{text}}", on_failure="continue"
+        )
+        run_id = await flows.begin(alone, *many, payload={"text": "x" * 1_000_000})
+        assert await flows.states(run_id) == "f" + "w" * 5 + "f"
+        rows = await flows.steps(run_id)
+        assert "over 32 MiB" in (rows["l"].error or "")
+        assert "over 4,000 waits" in (rows["s5"].error or "")

@@ -61,13 +61,16 @@ def object_of(members: Iterable[tuple[str, str]]) -> str:
 
 class Document:
     """A JSON text of which parts are wanted. Each level is cut into the texts of its members when somebody
-    first looks below it, and kept: many looks into one payload cost one pass over it."""
+    first looks below it, and kept: many looks into one payload cost one pass over it, and many copies of one string
+    in it are made of the same text."""
 
-    __slots__ = ("_members", "text")
+    __slots__ = ("_inner", "_members", "_plain", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._members: dict[str, Document] | None = None
+        self._inner: str | None = None
+        self._plain: str | None = None
 
     def find(self, path: Iterable[str]) -> Document | None:
         """What lies under a path of member names and places in arrays; None if nothing does."""
@@ -82,6 +85,20 @@ class Document:
         if self._members is None:
             self._members = dict(_cut(self.text)) if self.text[:1] in _END else {}
         return self._members
+
+    @property
+    def inner(self) -> str:
+        """Of a string what stands between its quotes."""
+        if self._inner is None:
+            self._inner = self.text[1:-1]
+        return self._inner
+
+    @property
+    def plain(self) -> str:
+        """Of a string the text that it says."""
+        if self._plain is None:
+            self._plain = str(json.loads(self.text))
+        return self._plain
 
     @property
     def is_object(self) -> bool:

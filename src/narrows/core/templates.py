@@ -8,7 +8,6 @@ it is never left standing, and never becomes an empty text.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -157,30 +156,29 @@ def _value(placeholder: Placeholder, scope: Scope, is_json: bool) -> str:
         raise InvalidRequest(
             f"The placeholder {placeholder.source} does not resolve: {_missing(placeholder)}."
         )
+    first = found.text[0]
     if placeholder.whole:
-        return found
-    if found[0] == '"':
-        return found[1:-1] if is_json else str(json.loads(found))
-    if found[0] in "{[n":
-        kind = {"{": "an object", "[": "an array", "n": "null"}[found[0]]
+        return found.text
+    if first == '"':
+        return found.inner if is_json else found.plain
+    if first in "{[n":
+        kind = {"{": "an object", "[": "an array", "n": "null"}[first]
         raise InvalidRequest(
             f"The placeholder {placeholder.source} is {kind} and cannot stand within a text."
         )
-    return found
+    return found.text
 
 
-def _find(placeholder: Placeholder, scope: Scope) -> str | None:
-    """The JSON text of what a placeholder names."""
+def _find(placeholder: Placeholder, scope: Scope) -> Document | None:
+    """What a placeholder names."""
     first, *rest = placeholder.path
     if not rest and first in (_RUN, _STEP):
-        return quote(scope.workflow_run_id if first == _RUN else scope.step_ref)
+        return Document(quote(scope.workflow_run_id if first == _RUN else scope.step_ref))
     if first == _OUTPUTS:
         output = scope.outputs.get(rest[0])
-        found = None if output is None else output.find(rest[1:])
-    else:
-        path = rest if first == _PAYLOAD else placeholder.path
-        found = None if scope.payload is None else scope.payload.find(path)
-    return None if found is None else found.text
+        return None if output is None else output.find(rest[1:])
+    path = rest if first == _PAYLOAD else placeholder.path
+    return None if scope.payload is None else scope.payload.find(path)
 
 
 def _missing(placeholder: Placeholder) -> str:
@@ -201,25 +199,28 @@ def unresolved(templates: Iterable[Template], scope: Scope) -> list[str]:
     return list(faults)
 
 
-def job_payload(payload: str | None, own: str | None, outputs: Mapping[str, str]) -> str:
-    """What a job step's run gets: the workflow run's payload, over it the members of the step's `own`
-    payload, and `parent_outputs`. A payload that is no object stands under `payload`. Raises InvalidRequest where
-    that is no object, or too large."""
-    given = Document(payload) if payload is not None else Document("{}")
-    members = (
-        {name: each.text for name, each in given.members.items()}
-        if given.is_object
-        else {"payload": given.text}
-    )
+def job_payload(given: Document, own: str | None, outputs: Mapping[str, str]) -> str:
+    """What a job step's run gets: what was `given` to the workflow run, over it the members of the step's `own`
+    payload, and `parent_outputs`. What is no object stands under `payload`. Raises InvalidRequest where the step's
+    own is no object, or what comes out is too large.
+
+    A thousand jobs may start with one payload: it is taken apart only where a member of it is replaced.
+    """
+    members: dict[str, str] = {}
     if own is not None:
         over = Document(own)
         if not over.is_object:
             raise InvalidRequest("The payload of a job step must come out as an object.")
-        members |= {name: each.text for name, each in over.members.items()}
+        members = {name: each.text for name, each in over.members.items()}
     if sum(map(len, outputs.values())) > MAX_PAYLOAD_BYTES:
         raise InvalidRequest(TOO_MUCH)
     members[_OUTPUTS] = object_of(outputs.items())
-    merged = object_of(members.items())
+    if not given.is_object:
+        merged = object_of(({"payload": given.text} | members).items())
+    elif given.members.keys().isdisjoint(members):
+        merged = f"{given.text.rstrip()[:-1]}{',' if given.members else ''}{object_of(members.items())[1:]}"
+    else:
+        merged = object_of(({name: each.text for name, each in given.members.items()} | members).items())
     if is_too_large(merged):
         raise InvalidRequest(TOO_MUCH)
     return merged

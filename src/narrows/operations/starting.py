@@ -4,12 +4,14 @@ sub-workflow. What cannot be started has failed; the step says why."""
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from narrows.core import runs as run_rules
 from narrows.core import triggers as trigger_rules
 from narrows.core.graphs import members
+from narrows.core.json_texts import Document
 from narrows.core.keys import check_key
 from narrows.core.records import NEVER
 from narrows.core.retries import step_pause_us
@@ -35,13 +37,20 @@ from narrows.operations.waits import find_job, job_touches
 from narrows.storage.lookups import Touch
 from narrows.storage.operation import Undecided
 
-#: So much may start of one workflow run in one commit.
+#: So much may start of one workflow run in one commit, and of one step; and so many waits: each has a key, and each
+#: key a lock, of which a database has so many for everybody.
 MAX_STARTED_BYTES: Final = 32 << 20
+MAX_STARTED_WAITS: Final = 4_000
 TOO_MUCH_AT_ONCE: Final = (
     "what starts with it at once is over 32 MiB; set max_parallel_steps, or shorten the payloads"
 )
+TOO_MUCH_ALONE: Final = "its waits come to over 32 MiB; shorten their request_payload or expected_schema"
+TOO_MANY_AT_ONCE: Final = (
+    f"over {MAX_STARTED_WAITS:,} waits start with it at once; let some of these steps follow others"
+)
 #: What may be otherwise by the next attempt: a key that is taken, a limit that is reached.
 _PASSING: Final = (Conflict, LimitReached)
+_EMPTY: Final = Document("{}")
 _MODES: Final = {StepType.WAIT_FOR_ANY: GroupMode.ANY, StepType.WAIT_FOR_ALL: GroupMode.ALL}
 
 
@@ -53,6 +62,10 @@ class Prepared(NamedTuple):
     waits: tuple[Wanted, ...] = ()
     payload: str | None = None
     fault: Refusal | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.payload or "") + sum(wanted.size_bytes for wanted in self.waits)
 
 
 def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, list[Prepared]]:
@@ -75,14 +88,17 @@ def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, l
 
 def _prepare_all(root: Root, starts: Sequence[int], seen: Mapping[int, list[int]]) -> list[Prepared]:
     """What starts in one commit has a bound: a definition could make a thousand copies of a large payload."""
-    prepared, size = [], 0
+    prepared, size, count = [], 0, 0
     for step in starts:
-        each = (
-            _prepare(root, step, seen[step])
-            if size <= MAX_STARTED_BYTES
-            else Prepared(step, fault=LimitReached(TOO_MUCH_AT_ONCE))
-        )
-        size += len(each.payload or "") + sum(wanted.size_bytes for wanted in each.waits)
+        if size > MAX_STARTED_BYTES:
+            each = Prepared(step, fault=LimitReached(TOO_MUCH_AT_ONCE))
+        elif count > MAX_STARTED_WAITS:
+            each = Prepared(step, fault=LimitReached(TOO_MANY_AT_ONCE))
+        else:
+            each = _prepare(root, step, seen[step])
+        if each.size_bytes > MAX_STARTED_BYTES:
+            each = Prepared(step, fault=InvalidRequest(TOO_MUCH_ALONE))
+        size, count = size + each.size_bytes, count + len(each.waits)
         prepared.append(each)
     return prepared
 
@@ -109,7 +125,7 @@ def _job_payload(root: Root, work: JobWork, scope: Scope, step: int) -> str:
     """The workflow run's payload, over it the step's own, and what the steps before it gave."""
     parents = members(root.definition.graph.dependencies[step])
     outputs = {root.step(parent).ref: root.output(parent) or "null" for parent in parents}
-    return job_payload(root.payload(), _filled(work.payload, scope), outputs)
+    return job_payload(scope.payload or _EMPTY, _filled(work.payload, scope), outputs)
 
 
 def _waits(definition: StepDefinition, scope: Scope) -> tuple[Wanted, ...]:
@@ -122,8 +138,8 @@ def _waits(definition: StepDefinition, scope: Scope) -> tuple[Wanted, ...]:
     if isinstance(work, Approval):
         return (Wanted("", work.timeout_secs, payload, notify_url=url),)
     keys = [check_key(render(key, scope)) for key in work.keys]
-    twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
-    if twice is not None:
+    if len(set(keys)) < len(keys):
+        twice, _ = Counter(keys).most_common(1)[0]
         raise InvalidRequest(f"two of its event keys come out as {twice!r}")
     return tuple(Wanted(key, work.timeout_secs, payload, work.expected_schema, url) for key in keys)
 
