@@ -9,8 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
-import msgspec
-
 from narrows.core.records import (
     ApiKey,
     CallbackUrl,
@@ -34,8 +32,9 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
-from narrows.core.states import ENDED, HeldStatus, RunStatus, StepType, TriggerStatus, WorkflowRunStatus
+from narrows.core.states import ENDED, HeldStatus, RunStatus, WorkflowRunStatus
 from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
+from narrows.storage import links
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, TO_CHANGE, Touch
 from narrows.storage.statistics import Statistics
 
@@ -71,6 +70,9 @@ class Loaded:
         self._event_ids: dict[tuple[str, str, str], str] = {}
         self._slugs: dict[tuple[str, str], str] = {}
         self._asked: set[Touch] = set()
+        #: What was loaded and not yet asked for what it leads to; then for what time has made of it.
+        self._new: list[Any] = []
+        self._come: list[Any] = []
         self._has_queues = False
         self._heads: dict[tuple[str, str], int] = {}
 
@@ -103,22 +105,18 @@ class Loaded:
                 continue  # what is loaded in a turn is as it was before the batch
             if key not in self._records[record_class]:
                 self._records[record_class][key] = self._stored[record_class][key] = record
+                self._new.append(record)
             self._index(record, lookup)
 
     def links(self) -> Iterator[Touch]:
-        """What the loaded records lead to and every operation on them may need."""
-        for event in self._records[HeldEvent].values():
-            if event.trigger_id is not None:
-                yield ("triggers_by_id", event.project_id, event.trigger_id)
-        for url in self._records[CallbackUrl].values():
-            yield ("triggers_by_id", url.project_id, url.trigger_id)
-        for token in self._records[StreamToken].values():
-            if token.api_key_id is not None:
-                yield ("api_keys_by_id", token.api_key_id)
-        for job in self._records[Job].values():
-            if job.max_concurrency is not None:
-                yield ("run_counters_by_job", job.project_id, job.id)
-        yield from self._waiters()
+        """What the records lead to that were loaded since this was asked last, and every operation on them may
+        need. What the batch itself has made is at hand with all that it leads to."""
+        new, self._new = self._new, []
+        self._come += new
+        for record in new:
+            yield from links.of(record)
+            if isinstance(record, Trigger | WaitGroup):
+                yield from self._received(record)
         if self._has_queues:
             yield from self._behind_the_heads()
 
@@ -139,41 +137,18 @@ class Loaded:
             if named[queue]:
                 yield ("queued_runs_by_job", *queue, str(most + named[queue]))
 
-    def _waiters(self) -> Iterator[Touch]:
-        """From a trigger to who goes on when it is settled, and from a waiting run to what it waits for."""
-        for trigger in self._records[Trigger].values():
-            if trigger.root_id is not None:
-                yield from _waiter_of(trigger)
-            if trigger.workflow_run_id is not None and trigger.status == TriggerStatus.WAITING:
-                yield ("workflow_runs_by_id", trigger.project_id, trigger.workflow_run_id)
-        for run in self._records[Run].values():
-            # Who claims a queued run looks at nothing above it, and has no lock on that.
-            if run.workflow_run_id is not None and run.status != RunStatus.QUEUED:
-                yield ("roots_by_id", run.project_id, run.workflow_run_id)
-            if run.status == RunStatus.WAITING:
-                yield ("roots_by_id", run.project_id, run.root_id)
-                if run.wait_group_id is not None:
-                    yield ("wait_groups_by_id", run.project_id, run.wait_group_id)
-        yield from self._groups()
-
-    def _groups(self) -> Iterator[Touch]:
-        """From a wait group to its triggers, and to what these have received, where that is looked into."""
-        for step in self._records[Step].values():
-            # Whoever decides an approval ends its wait.
-            if step.step_type == StepType.APPROVAL and step.wait_group_id is not None:
-                yield ("wait_groups_by_id", step.project_id, step.wait_group_id)
-        for group in self._records[WaitGroup].values():
-            looks_into_payloads = group.has_veto or group.distinct_by is not None
-            for trigger_id in msgspec.json.decode(group.trigger_ids, type=list[str]):
-                yield ("triggers_by_id", group.project_id, trigger_id)
-                if looks_into_payloads:
-                    yield from self._payload_of(group.project_id, trigger_id)
-
-    def _payload_of(self, project_id: str, trigger_id: str) -> Iterator[Touch]:
-        """What a trigger has received, where that has a row of its own."""
-        trigger = self._get(Trigger, project_id, trigger_id)
-        if trigger is not None and trigger.response_payload_id is not None:
-            yield ("payloads_by_id", project_id, trigger.response_payload_id)
+    def _received(self, record: Trigger | WaitGroup) -> Iterator[Touch]:
+        """What triggers have received, where that is looked into and has a row of its own."""
+        if isinstance(record, Trigger):
+            if record.response_payload_id is not None and record.wait_group_id is not None:
+                group = self._get(WaitGroup, record.project_id, record.wait_group_id)
+                if group is not None and links.looks_into_payloads(group):
+                    yield ("payloads_by_id", record.project_id, record.response_payload_id)
+        elif links.looks_into_payloads(record):
+            for trigger_id in links.trigger_ids(record):
+                trigger = self._get(Trigger, record.project_id, trigger_id)
+                if trigger is not None and trigger.response_payload_id is not None:
+                    yield ("payloads_by_id", record.project_id, trigger.response_payload_id)
 
     def _index(self, record: Any, lookup: str | None = None) -> None:
         if isinstance(record, Trigger):
@@ -343,16 +318,6 @@ class Loaded:
 
     def message(self, project_id: str, message_id: str) -> Message | None:
         return self._get(Message, project_id, message_id)
-
-
-def _waiter_of(trigger: Trigger) -> Iterator[Touch]:
-    """Root, run or step, and wait group of a trigger: who goes on when it is settled."""
-    assert trigger.root_id is not None
-    yield ("roots_by_id", trigger.project_id, trigger.root_id)
-    if trigger.status == TriggerStatus.WAITING and trigger.wait_group_id is not None:
-        if trigger.job_run_id is not None:
-            yield ("runs_by_id", trigger.project_id, trigger.job_run_id)
-        yield ("wait_groups_by_id", trigger.project_id, trigger.wait_group_id)
 
 
 def _goes_on_from(run: Run | None, wait_group_id: str) -> bool:

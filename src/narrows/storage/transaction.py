@@ -59,27 +59,25 @@ class Transaction(Loaded):
     def come_after_what_is_loaded(self) -> None:
         """No change is stamped before those that it follows, also where another node made them by a clock
         that was ahead (a standby that took over may be behind). What this transaction makes has its own stamp."""
-        stamps = [trigger.settled_at or trigger.requested_at for trigger in self._stored[Trigger].values()]
-        stamps += [run.dispatched_at or run.created_at for run in self._stored[Run].values()]
-        stamps += [made_at(run.last_fact_id or run.id) for run in self._stored[WorkflowRun].values()]
-        self.now = max(self.now, max(stamps, default=0) + 1)
+        self.now = max(self.now, max(map(_stamp_of, self._come), default=0) + 1)
 
     def time_out_overdue(self, entropy: int) -> None:
-        """Settle every loaded trigger whose time has passed, as the timer would have done: its
-        lateness is never visible to an operation. In the order of their times: of a group one may
+        """Settle every trigger that has just been loaded and whose time has passed, as the timer would have
+        done: its lateness is never visible to an operation. In the order of their times: of a group one may
         make the others superfluous."""
-        overdue = [each for each in self._records[Trigger].values() if rules.is_overdue(each, self.wall)]
+        come, self._come = self._come, []
+        overdue = [each for each in come if type(each) is Trigger and rules.is_overdue(each, self.wall)]
         for each in sorted(overdue, key=lambda trigger: (trigger.expires_at, trigger.id)):
             trigger = self._records[Trigger][each.project_id, each.id]
             if rules.is_waiting(trigger):
                 self.advance(*rules.come_due(trigger, self.now), "engine", entropy)
-        for run in self._records[WorkflowRun].values():
-            if run.due_at is not None and run.due_at <= self.wall and run.status not in WORKFLOW_RUN_ENDED:
+        for run in come:
+            if type(run) is WorkflowRun and run.due_at is not None and run.due_at <= self.wall:
                 self._time_out_workflow_run(run, entropy)
 
     def _time_out_workflow_run(self, run: WorkflowRun, entropy: int) -> None:
         key = (run.project_id, run.id)
-        if key not in self._overdue:
+        if key not in self._overdue and run.status not in WORKFLOW_RUN_ENDED:
             self._overdue.add(key)
             self.notes.add(key, Noted(FactKind.WORKFLOW_RUN_TIMED_OUT, error=OVERDUE, entropy=entropy))
 
@@ -274,6 +272,15 @@ class Transaction(Loaded):
         """The final state of every record of this kind that was changed."""
         records = self._records[record_class]
         return tuple(records[key] for key in self._changed[record_class])
+
+
+def _stamp_of(record: Any) -> int:
+    """When it was changed last, as far as it says so."""
+    if isinstance(record, Trigger):
+        return record.settled_at or record.requested_at
+    if isinstance(record, Run):
+        return record.dispatched_at or record.created_at
+    return made_at(record.last_fact_id or record.id) if isinstance(record, WorkflowRun) else 0
 
 
 def _note(trigger: Trigger, written: str, found: dict[str, Write]) -> None:

@@ -328,11 +328,14 @@ class Writer:
 
     async def _load(self, connection: WriteConnection, tx: Transaction, touches: Sequence[Touch]) -> None:
         """Everything that the batch names, then what that leads to, in a fixed order of statements."""
-        while wanted := tx.missing(touches):
+        wanted = tx.missing(touches)
+        if not wanted:
+            return
+        while wanted:
             found = await connection.load_all({statement: wanted[statement] for statement in sorted(wanted)})
             for statement, rows in found.items():
                 tx.loaded(statement, rows)
-            touches = list(tx.links())
+            wanted = tx.missing(tx.links())
         tx.come_after_what_is_loaded()
         self._last_stamp = max(self._last_stamp, tx.now)
         tx.time_out_overdue(int.from_bytes(self.clock.random_bytes(8), "big"))
