@@ -270,5 +270,8 @@ def _languages(table: Table) -> Iterator[str]:
         ("emits that follow one out of the other; then the step fails that would emit", MAX_HOPS),
         ("length of a definition", "4 MiB"),
         ("length of an event key, when it is filled in", "512 bytes"),
+        ("a payload that is filled in, with `parent_outputs`; an output; then the step fails", "1 MiB"),
+        ("payloads of all that starts of one run in one commit; what is beyond fails", "32 MiB"),
+        ("waits that are opened of one run in one commit; what is beyond fails", "4,000"),
     ]
     yield "\n".join(table(("What", "At most"), limits))
