@@ -203,3 +203,43 @@ async def test_what_one_step_opens_is_bounded_and_how_many_waits_start_at_once(b
         rows = await flows.steps(run_id)
         assert "over 32 MiB" in (rows["l"].error or "")
         assert "over 4,000 waits" in (rows["s5"].error or "")
+
+
+async def test_what_is_looked_at_for_one_step_is_bounded_and_said(backend: Backend) -> None:
+    """Of 300 parents with 1 MiB each a job's start took 1.6 GB of memory, to find that it is too much."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        keys = [f"k{number}" for number in range(70)]
+        below = [wait(key, key=f"{key}:below") for key in keys]
+        await flows.define(*below, slug="below")
+        run_id = await flows.begin(
+            *map(wait, keys),
+            step(
+                "all", type="wait_for_all", event_keys=[f"{key}:all" for key in keys], on_failure="continue"
+            ),
+            step("job", *keys, on_failure="continue"),
+            step("sub", type="sub_workflow", workflow_slug="below", on_failure="continue"),
+        )
+        await flows.messages()
+        text = f'"{"x" * 1_000_000}"'
+        for key in keys:
+            for where in (key, f"{key}:all", f"{key}:below"):
+                await bench.send(where, text)
+        await flows.messages()
+        assert await flows.states(run_id) == "c" * 70 + "fff"
+        errors = [(await flows.steps(run_id))[ref].error or "" for ref in ("all", "job", "sub")]
+        assert ["over 32 MiB" in error for error in errors] == [True, True, False]
+        assert errors[2] == "its output is over 1 MiB"
+
+
+async def test_several_large_events_are_made_small_by_a_transform(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        keys = ["a", "b", "c"]
+        run_id = await flows.begin(
+            step("v", type="wait_for_all", event_keys=keys, output_transform="$.events[*].payload.id")
+        )
+        for key in keys:
+            await bench.send(key, f'{{"id":"{key}","text":"{"x" * 600_000}"}}')
+        assert await flows.output(run_id, "v") == keys

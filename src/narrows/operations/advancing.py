@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from narrows.core.graphs import members
 from narrows.core.json_texts import NULL, Document
@@ -19,6 +19,7 @@ from narrows.core.templates import Scope
 from narrows.core.workflow_definitions import Definition, expression_steps
 from narrows.core.workflow_records import Step, WorkflowRun
 from narrows.core.workflow_steps import StepDefinition
+from narrows.errors import LimitReached
 from narrows.operations.questions import ConditionQuestion
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted, RunKey
@@ -42,6 +43,12 @@ class Value(NamedTuple):
 
 NOTHING = Value(None)
 
+#: So much of what stands in payload rows is looked at for what starts in one commit, or for one output; loaded by so
+#: many rows a time. A thousand steps may have put out a thousand large ones.
+MAX_SEEN_BYTES: Final = 32 << 20
+ROWS_AT_ONCE: Final = 32
+TOO_MUCH_SEEN: Final = "what is looked at for it, and for what else starts at once, is over 32 MiB"
+
 
 class Root:
     """`outputs` are those of steps that complete in this turn, `emits` the event keys that these send to."""
@@ -58,6 +65,7 @@ class Root:
         self.outputs: dict[int, Value] = {}
         self.emits: dict[int, str] = {}
         self._documents: dict[str, Document] = {}
+        self._left_out: set[str] = set()
 
     @property
     def key(self) -> RunKey:
@@ -79,14 +87,27 @@ class Root:
 
     # ---- what may be read ------------------------------------------------------------------
 
-    def load_outputs(self, numbers: Iterable[int], *, payload: bool) -> Loading:
-        """The outputs of these steps, and what the workflow run was triggered with."""
+    def load_outputs(self, numbers: Iterable[int], *, payload: bool, bounded: bool = False) -> Loading:
+        """What the workflow run was triggered with, and the outputs of these steps; `bounded` as `load_bounded`."""
         numbers = sorted(numbers)
         yield self.row_touches(numbers)
-        values = [self._value(number) for number in numbers]
         if payload:
-            values.append(Value(self.run.payload, self.run.payload_id))
-        yield from self.load_texts(values)
+            yield from self.load_texts([Value(self.run.payload, self.run.payload_id)])
+        values = [self._value(number) for number in numbers]
+        yield from (self.load_bounded if bounded else self.load_texts)(values)
+
+    def load_bounded(self, values: Iterable[Value]) -> Loading:
+        """The same for what may come to any size: what is left out cannot be looked at (`text`)."""
+        away = list(dict.fromkeys(value.payload_id or "" for value in values if value.is_away))
+        size = 0
+        for start in range(0, len(away), ROWS_AT_ONCE):
+            if size > MAX_SEEN_BYTES:
+                self._left_out.update(away[start:])
+                return
+            some = away[start : start + ROWS_AT_ONCE]
+            yield [("payloads_by_id", self.run.project_id, payload_id) for payload_id in some]
+            rows = (self.tx.payload(self.run.project_id, payload_id) for payload_id in some)
+            size += sum(len(row.body) for row in rows if row is not None)
 
     def load_texts(self, values: Iterable[Value]) -> Loading:
         """The texts that stand in payload rows of their own."""
@@ -95,10 +116,12 @@ class Root:
             yield [("payloads_by_id", self.run.project_id, payload_id or "") for payload_id in away]
 
     def text(self, value: Value) -> str | None:
-        """The text itself; it must have been loaded."""
+        """The text itself; it must have been loaded. Raises LimitReached where it was left out."""
         if not value.is_away:
             return value.text
         row: Payload | None = self.tx.payload(self.run.project_id, value.payload_id or "")
+        if row is None and value.payload_id in self._left_out:
+            raise LimitReached(TOO_MUCH_SEEN)
         return None if row is None else row.body
 
     def payload(self) -> str | None:

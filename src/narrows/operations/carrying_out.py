@@ -22,6 +22,7 @@ from narrows.core.step_states import statuses
 from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import Step
 from narrows.core.workflows import WORKFLOW_ENDED, Advance, Change
+from narrows.errors import LimitReached
 from narrows.operations.advancing import NOTHING, Loading, Root, Value
 from narrows.operations.starting import begin, pause, prepare
 from narrows.operations.waits import cancel_run
@@ -35,9 +36,9 @@ def carry_out(root: Root, advance: Advance) -> Loading:
     changed = {change.step for change in advance.changes if change.step is not None}
     yield root.row_touches(changed)
     yield from _load_closing(root, advance.closes)
-    result = NOTHING
+    result: Value | None = NOTHING
     if advance.status == WorkflowRunStatus.COMPLETED and root.run.parent_run_id is not None:
-        yield from root.load_outputs(_last_steps(root.definition), payload=False)
+        yield from root.load_outputs(_last_steps(root.definition), payload=False, bounded=True)
         result = _result(root, advance.steps)
     prepared = yield from prepare(root, advance.starts)
     root.run = root.run._replace(
@@ -178,19 +179,19 @@ def _last_steps(definition: Definition) -> list[int]:
     return [step for step, dependents in enumerate(definition.graph.dependents) if not dependents]
 
 
-def _result(root: Root, letters: str) -> Value:
-    """What a parent sees of a workflow run: the outputs of the last steps that have completed."""
+def _result(root: Root, letters: str) -> Value | None:
+    """What a parent sees of a workflow run: the outputs of the last steps that have completed. None if that is over
+    1 MiB."""
     states = statuses(letters)
-    return Value(
-        object_of(
-            (root.step(step).ref, root.output(step) or NULL)
-            for step in _last_steps(root.definition)
-            if states[step] == StepStatus.COMPLETED
-        )
-    )
+    completed = [step for step in _last_steps(root.definition) if states[step] == StepStatus.COMPLETED]
+    try:
+        text = object_of((root.step(step).ref, root.output(step) or NULL) for step in completed)
+    except LimitReached:
+        return None
+    return None if is_too_large(text) else Value(text)
 
 
-def _end(root: Root, result: Value) -> None:
+def _end(root: Root, result: Value | None) -> None:
     """With it its root ends; who started it as a sub-workflow is told."""
     run, tx = root.run, root.tx
     root.run = run._replace(finished_at=tx.now, due_at=None)
@@ -199,7 +200,7 @@ def _end(root: Root, result: Value) -> None:
         tx.save(ended._replace(ended_at=tx.now))
     if run.parent_run_id is not None:
         status, error = run.status, run.error
-        if result.text is not None and is_too_large(result.text):
+        if result is None:
             status, error, result = WorkflowRunStatus.FAILED, "its output is over 1 MiB", NOTHING
         body = {"step": run.parent_step, "child_run_id": run.id, "status": status, "error": error}
         root.send(MessageKind.WORKFLOW_RUN_ENDED, run.parent_run_id, body, result)

@@ -76,7 +76,8 @@ def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, l
     needs_payload = any(
         root.step(step).templates or isinstance(root.step(step).work, JobWork) for step in starts
     )
-    yield from root.load_outputs({each for named in seen.values() for each in named}, payload=needs_payload)
+    looked_at = {each for named in seen.values() for each in named}
+    yield from root.load_outputs(looked_at, payload=needs_payload, bounded=True)
     prepared = _prepare_all(root, starts, seen)
     touches: list[Touch] = [("counters_by_project", root.run.project_id)]
     for each in prepared:
@@ -104,8 +105,9 @@ def _prepare_all(root: Root, starts: Sequence[int], seen: Mapping[int, list[int]
 
 
 def _prepare(root: Root, step: int, seen: Sequence[int]) -> Prepared:
-    definition, scope = root.step(step), root.scope(step, seen)
+    definition = root.step(step)
     try:
+        scope = root.scope(step, seen)
         if isinstance(definition.work, JobWork):
             return Prepared(step, payload=_job_payload(root, definition.work, scope, step))
         if isinstance(definition.work, SubWorkflow):
@@ -113,7 +115,7 @@ def _prepare(root: Root, step: int, seen: Sequence[int]) -> Prepared:
                 raise InvalidRequest(f"workflows may start one another {MAX_DEPTH} deep at most")
             return Prepared(step, payload=_filled(definition.work.payload, scope))
         return Prepared(step, waits=_waits(definition, scope))
-    except InvalidRequest as fault:
+    except (InvalidRequest, LimitReached) as fault:
         return Prepared(step, fault=fault)
 
 

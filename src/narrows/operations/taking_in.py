@@ -11,6 +11,7 @@ from narrows.core import step_waits
 from narrows.core.graphs import mask, members
 from narrows.core.keys import check_key
 from narrows.core.payloads import is_too_large
+from narrows.core.records import Trigger
 from narrows.core.states import FactKind, StepStatus, StepType
 from narrows.core.step_states import StepStates
 from narrows.core.templates import render
@@ -19,7 +20,7 @@ from narrows.core.workflow_definitions import MAX_HOPS
 from narrows.core.workflow_records import Step
 from narrows.core.workflow_steps import Approval, EventWait, JobWork, SubWorkflow
 from narrows.core.workflows import Happened
-from narrows.errors import InvalidRequest
+from narrows.errors import InvalidRequest, LimitReached
 from narrows.operations.advancing import NOTHING, Loading, Root, Value
 from narrows.operations.questions import ConditionQuestion, TransformQuestion
 from narrows.storage.following import decide, group_triggers, part_of
@@ -178,26 +179,37 @@ def _load_results(root: Root, told: Sequence[Told]) -> Loading:
     if not waits:
         return
     yield [("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in waits]
-    yield from _load_received(root, [each for each in waits if root.step(each.step).type in _SEVERAL])
+    for each in waits:
+        if root.step(each.step).type in _SEVERAL:
+            yield from root.load_bounded(map(_received, _triggers(root, each)))
 
 
 def _load_received(root: Root, waits: Iterable[News]) -> Loading:
     """The texts that the triggers of waits have received; what was held, nobody has loaded with its trigger."""
-    project_id, waits = root.run.project_id, list(waits)
-    yield [("wait_groups_by_id", project_id, each.noted.source or "") for each in waits]
-    yield from root.load_texts(
-        Value(trigger.response_payload, trigger.response_payload_id)
-        for each in waits
-        if (group := root.tx.wait_group(project_id, each.noted.source or "")) is not None
-        for trigger in group_triggers(root.tx, group)
-    )
+    waits = list(waits)
+    yield [("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in waits]
+    yield from root.load_texts(_received(trigger) for each in waits for trigger in _triggers(root, each))
+
+
+def _triggers(root: Root, wait: News) -> list[Trigger]:
+    """Those of a step's wait."""
+    group = root.tx.wait_group(root.run.project_id, wait.noted.source or "")
+    return [] if group is None else group_triggers(root.tx, group)
+
+
+def _received(trigger: Trigger) -> Value:
+    return Value(trigger.response_payload, trigger.response_payload_id)
 
 
 def _make_outputs(root: Root, told: list[Told]) -> Loading:
     """Fill `root.outputs` and `root.emits`; where that cannot be, the step has failed."""
     completing = [each for each in told if _completes(root, each)]
-    for each in completing:
-        root.outputs[each.news.step] = _raw_output(root, each)
+    for each in list(completing):
+        try:
+            root.outputs[each.news.step] = _raw_output(root, each)
+        except LimitReached as fault:
+            completing.remove(each)
+            _fail(told, each.news.step, fault.message)
     yield from _transform(root, told, completing)
     for step, output in list(root.outputs.items()):
         if output.text is not None and is_too_large(output.text):
@@ -221,12 +233,13 @@ def _raw_output(root: Root, told: Told) -> Value:
         return Value(step_waits.approval_output(votes))
     if not isinstance(work, EventWait):
         return NOTHING
-    group = root.tx.wait_group(root.run.project_id, noted.source or "")
-    triggers = [] if group is None else group_triggers(root.tx, group)
+    triggers = _triggers(root, told.news)
     if step.type in _SEVERAL:
-        parts = [part_of(root.tx, trigger) for trigger in triggers]
+        parts = [
+            part_of(root.tx, trigger)._replace(payload=root.text(_received(trigger))) for trigger in triggers
+        ]
         return Value(step_waits.output(parts, several=True))
-    return Value(triggers[0].response_payload, triggers[0].response_payload_id) if triggers else NOTHING
+    return _received(triggers[0]) if triggers else NOTHING
 
 
 def _transform(root: Root, told: list[Told], completing: Sequence[Told]) -> Loading:
