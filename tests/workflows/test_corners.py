@@ -243,3 +243,15 @@ async def test_several_large_events_are_made_small_by_a_transform(backend: Backe
         for key in keys:
             await bench.send(key, f'{{"id":"{key}","text":"{"x" * 600_000}"}}')
         assert await flows.output(run_id, "v") == keys
+
+
+async def test_an_address_that_comes_out_too_long_is_none(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        run_id = await flows.begin(
+            wait("long", event_notify_url="https://example.com/{{path}}{{path}}", on_failure="continue"),
+            wait("short", event_notify_url="https://example.com/{{path}}"),
+            payload={"path": "x" * 1_500},
+        )
+        assert await flows.states(run_id) == "fw"
+        assert "event_notify_url" in ((await flows.steps(run_id))["long"].error or "")

@@ -62,8 +62,9 @@ from narrows.storage.operation import Undecided, UndecidedTurn
 
 #: An operation that is asked again and again because what it depends on changes is given up.
 MAX_ROUNDS = 8
-#: The same where it is for conditions of workflows, of which one may follow from the other.
-MAX_TURNS = 2_000
+#: The same where it is for what follows in workflows, one out of the other: of each of a thousand steps a held event
+#: may be looked at, a veto and a transform asked, then the condition of the next.
+MAX_TURNS = 5_000
 
 
 class UnmatchedSink(Protocol):

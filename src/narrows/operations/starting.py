@@ -48,6 +48,8 @@ TOO_MUCH_ALONE: Final = "its waits come to over 32 MiB; shorten their request_pa
 TOO_MANY_AT_ONCE: Final = (
     f"over {MAX_STARTED_WAITS:,} waits start with it at once; let some of these steps follow others"
 )
+#: It stands in the row of each wait and of each of its deliveries.
+LONGEST_URL: Final = 2_048
 #: What may be otherwise by the next attempt: a key that is taken, a limit that is reached.
 _PASSING: Final = (Conflict, LimitReached)
 _EMPTY: Final = Document("{}")
@@ -137,6 +139,8 @@ def _waits(definition: StepDefinition, scope: Scope) -> tuple[Wanted, ...]:
         return (Wanted("", work.duration_secs or 0, expires_at=_moment(work, scope)),)
     assert isinstance(work, EventWait | Approval)
     payload, url = _filled(work.request_payload, scope), _filled(work.notify_url, scope)
+    if url is not None and len(url) > LONGEST_URL:
+        raise InvalidRequest(f"its event_notify_url comes out longer than {LONGEST_URL:,} characters")
     if isinstance(work, Approval):
         return (Wanted("", work.timeout_secs, payload, notify_url=url),)
     keys = [check_key(render(key, scope)) for key in work.keys]
