@@ -17,6 +17,8 @@ NULL: Final = "null"
 _END: Final = {"{": "}", "[": "]"}
 #: A string as a JSON text, characters beyond ASCII as they are.
 quote: Final = encode_basestring
+#: The compact text of a value of our own making: nothing in it remembers how it was spelled.
+compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _skip = WHITESPACE.match
 _read = json.JSONDecoder().raw_decode
 

@@ -4,12 +4,11 @@ loaded and is written as if it were there."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from narrows.core.graphs import members
-from narrows.core.json_texts import NULL, Document
+from narrows.core.json_texts import NULL, Document, compact
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.records import Payload
 from narrows.core.run_records import Message
@@ -62,6 +61,8 @@ class Root:
         self.actor = noted[0].actor
         self.entropy = noted[0].entropy
         self.hops = max(run.hops, *(each.hops for each in noted))
+        #: The end of its timeline so far; the row gets it when all is recorded.
+        self.last_fact_id = run.last_fact_id
         self.outputs: dict[int, Value] = {}
         self.emits: dict[int, str] = {}
         self._documents: dict[str, Document] = {}
@@ -197,11 +198,11 @@ class Root:
             self.actor,
             self.entropy,
             root_id=self.run.id,
-            previous_id=self.run.last_fact_id,
+            previous_id=self.last_fact_id,
             version=self.run.version,
-            detail=None if detail is None else json.dumps(detail, ensure_ascii=False, separators=(",", ":")),
+            detail=None if detail is None else compact(detail),
         )
-        self.run = self.run._replace(last_fact_id=fact_id)
+        self.last_fact_id = fact_id
         return fact_id
 
     def note(self, number: int, kind: FactKind, error: str | None, *, final: bool = False) -> None:
@@ -246,7 +247,7 @@ class Root:
                 None,
                 hops or self.hops,
                 self.tx.now,
-                json.dumps(body, ensure_ascii=False, separators=(",", ":")),
+                compact(body),
                 kept.text,
                 kept.payload_id,
             )

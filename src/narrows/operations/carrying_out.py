@@ -52,7 +52,7 @@ def carry_out(root: Root, advance: Advance) -> Loading:
         begin(root, each)
     if root.run.status in WORKFLOW_RUN_ENDED:
         _end(root, result)
-    root.tx.save(root.run)
+    root.tx.save(root.run._replace(last_fact_id=root.last_fact_id))
 
 
 # ---- facts and rows ------------------------------------------------------------------------------
@@ -75,9 +75,12 @@ def _record(root: Root, change: Change) -> None:
         return  # it has begun nothing yet: its letter says all
     row = _fresh(root, step) if row is None else row
     row = row._replace(
-        version=row.version + 1, status=StepStatus(change.status), error=change.error, last_fact_id=fact_id
+        version=row.version + 1,
+        status=StepStatus(change.status),
+        error=change.error,
+        last_fact_id=fact_id,
+        **_more_of(root, row, change),
     )
-    row = _changed(root, row, change)
     root.tx.save(row)
     if change.kind == FactKind.STEP_RETRIED:
         pause(root, step, row)
@@ -118,22 +121,26 @@ def _fresh(root: Root, step: int) -> Step:
     )
 
 
-def _changed(root: Root, row: Step, change: Change) -> Step:
+def _more_of(root: Root, row: Step, change: Change) -> dict[str, Any]:
     """What beside its state a step's row says after a change."""
     now = root.tx.now
     if change.status in (StepStatus.RUNNING, StepStatus.WAITING):
-        return row._replace(started_at=now, run_id=None, child_run_id=None, wait_group_id=None, votes=None)
+        return {
+            "started_at": now,
+            "run_id": None,
+            "child_run_id": None,
+            "wait_group_id": None,
+            "votes": None,
+        }
     if change.kind == FactKind.STEP_RETRIED:
-        return row._replace(attempt=row.attempt + 1)
+        return {"attempt": row.attempt + 1}
     if change.kind == FactKind.STEP_REOPENED:
         root.tx.release_payload(row.project_id, row.output_id)
-        return row._replace(attempt=1, output=None, output_id=None, started_at=None, finished_at=None)
+        return {"attempt": 1, "output": None, "output_id": None, "started_at": None, "finished_at": None}
     if change.kind == FactKind.STEP_COMPLETED:
         output = root.keep(root.outputs.get(row.step, NOTHING))
-        return row._replace(output=output.text, output_id=output.payload_id, finished_at=now)
-    if change.status in STEP_ENDED:
-        return row._replace(finished_at=now)
-    return row
+        return {"output": output.text, "output_id": output.payload_id, "finished_at": now}
+    return {"finished_at": now} if change.status in STEP_ENDED else {}
 
 
 # ---- what is closed --------------------------------------------------------------------------------

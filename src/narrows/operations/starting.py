@@ -3,7 +3,6 @@ sub-workflow. What cannot be started has failed; the step says why."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -11,7 +10,7 @@ from typing import Final, NamedTuple
 from narrows.core import runs as run_rules
 from narrows.core import triggers as trigger_rules
 from narrows.core.graphs import members
-from narrows.core.json_texts import Document
+from narrows.core.json_texts import Document, compact
 from narrows.core.keys import check_key
 from narrows.core.records import NEVER
 from narrows.core.retries import step_pause_us
@@ -288,12 +287,12 @@ def _open_group(root: Root, row: Step, group_id: str, waits: Sequence[Wanted], k
             "",
             _MODES.get(row.step_type, GroupMode.ALL),
             work.needed if isinstance(work, EventWait) and is_event_wait else 1,
-            json.dumps([trigger.id for trigger in opened], separators=(",", ":")),
+            compact([trigger.id for trigger in opened]),
             OnEnd.END,
             OnEnd.END,
             tx.now,
             workflow_run_id=root.run.id,
-            distinct_by=None if distinct_by is None else json.dumps(distinct_by, separators=(",", ":")),
+            distinct_by=None if distinct_by is None else compact(distinct_by),
             has_veto=int(isinstance(work, EventWait) and is_event_wait and work.veto is not None),
         )
     )

@@ -15,6 +15,7 @@ from narrows.core import triggers as rules
 from narrows.core.records import Root, Trigger
 from narrows.core.run_records import Delivery, Run, WaitGroup
 from narrows.core.states import ENDED, DeliveryKind, DeliveryStatus, FactKind, TriggerStatus
+from narrows.storage.links import trigger_ids
 from narrows.storage.noted import Noted, step_ref_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def notify(tx: Transaction, trigger: Trigger, happened: FactKind, entropy: int) 
 
 def group_triggers(tx: Transaction, group: WaitGroup) -> list[Trigger]:
     """The triggers of a loaded group, in the order in which they were asked for."""
-    found = (tx.trigger(group.project_id, each) for each in json.loads(group.trigger_ids))
+    found = (tx.trigger(group.project_id, each) for each in trigger_ids(group))
     return [trigger for trigger in found if trigger is not None]
 
 
