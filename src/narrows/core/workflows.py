@@ -155,6 +155,18 @@ def may_happen(status: StepStatus, kind: FactKind) -> bool:
     return status in STEP_LIVE
 
 
+def coming(definition: Definition, steps: str, happened: Sequence[int], *, begins: bool) -> list[int]:
+    """The steps whose turn comes if the work of those that something `happened` to has ended by it, so that what
+    they need can be at hand in time; `begins`: the workflow run has just been made. Nothing else hangs on it."""
+    states = StepStates(steps)
+    ended = states.those(STEP_ENDED) | mask(happened)
+    near = definition.graph.everything if begins else 0
+    for step in happened:
+        near |= definition.graph.dependents[step]
+    dependencies = definition.graph.dependencies
+    return [step for step in members(near & ~ended) if not dependencies[step] & ~ended]
+
+
 class _Work:
     """The states while they change, and what comes out."""
 

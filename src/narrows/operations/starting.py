@@ -80,11 +80,8 @@ def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, l
     looked_at = {each for named in seen.values() for each in named}
     yield from root.load_outputs(looked_at, payload=needs_payload, bounded=True)
     prepared = _prepare_all(root, starts, seen)
-    touches: list[Touch] = [("counters_by_project", root.run.project_id)]
-    for each in prepared:
-        touches += _touches(root, each)
-    yield touches
-    _ask_of_held_events(root, prepared)
+    yield [touch for each in prepared for touch in _touches(root, each)]
+    _ask_of_held_events(root, [each for each in prepared if each.waits])
     return prepared
 
 
@@ -165,6 +162,8 @@ def _touches(root: Root, prepared: Prepared) -> list[Touch]:
         return []
     if isinstance(work, JobWork):
         return job_touches(project_id, work.job_slug or work.job_id or "")
+    if not prepared.waits:
+        return []
     keys = [wanted.event_key for wanted in prepared.waits if wanted.event_key]
     return opening_touches(project_id, keys)
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 from narrows.core import step_waits
+from narrows.core import workflows as rules
 from narrows.core.graphs import mask, members
 from narrows.core.keys import check_key
 from narrows.core.payloads import is_too_large
@@ -23,6 +24,7 @@ from narrows.core.workflows import Happened
 from narrows.errors import InvalidRequest, LimitReached
 from narrows.operations.advancing import NOTHING, Loading, Root, Value
 from narrows.operations.questions import ConditionQuestion, TransformQuestion
+from narrows.operations.waits import job_touches
 from narrows.storage.following import decide, group_triggers, part_of
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted
@@ -46,7 +48,7 @@ class News(NamedTuple):
 def take_in(root: Root, noted: Sequence[Noted]) -> Generator[list[Touch], None, list[Happened]]:
     """What has happened, in the order in which it was noted. Raises Undecided."""
     places = root.definition.places
-    yield root.row_touches(places[each.step_ref] for each in noted if each.step_ref is not None)
+    yield _touches(root, noted)
     states = StepStates(root.run.steps)
     found: list[Happened | News] = []
     for each in noted:
@@ -72,6 +74,19 @@ def take_in(root: Root, noted: Sequence[Noted]) -> Generator[list[Touch], None, 
         each
         for each in (ends.pop(each.step, None) if isinstance(each, News) else each for each in found)
         if each is not None
+    ]
+
+
+def _touches(root: Root, noted: Sequence[Noted]) -> list[Touch]:
+    """The rows of these steps, and in the same trip what the steps need whose turn most likely comes by it."""
+    happened = {root.definition.places[each.step_ref] for each in noted if each.step_ref is not None}
+    begins = any(each.kind == FactKind.WORKFLOW_RUN_CREATED for each in noted)
+    coming = rules.coming(root.definition, root.run.steps, sorted(happened), begins=begins)
+    jobs = (work for step in coming if isinstance(work := root.step(step).work, JobWork))
+    named = dict.fromkeys(work.job_slug or work.job_id or "" for work in jobs)
+    return [
+        *root.row_touches(happened.union(coming)),
+        *(touch for job in named for touch in job_touches(root.run.project_id, job)),
     ]
 
 
