@@ -90,11 +90,12 @@ def test_a_fault_of_the_only_database_is_found(name: str) -> None:
         examine(1, STEPS_A_FAULT, ("sqlite",), plant=FAULTS[name])
 
 
+@pytest.mark.timeout(300)
 def test_few_steps_are_left_of_a_sequence_that_fails() -> None:
     plant = FAULTS["a refusal has other words"]
     with pytest.raises(Found) as found:
         examine(1, STEPS_A_FAULT, TWICE, plant=plant)
-    few = shrink(found.value, TWICE, plant=plant, secs=10)
+    few = shrink(found.value, TWICE, plant=plant, secs=200)
     assert len(few.steps) < len(found.value.steps) // 2
     assert few.steps[-1].asked.name == found.value.steps[-1].asked.name
 
