@@ -25,7 +25,7 @@ from tests.workflows.histories import History
 from tests.workflows.kit import Workflows
 
 #: A campaign takes many more.
-EXAMPLES = {"sqlite": 20, "postgres": 5}
+EXAMPLES = {"sqlite": 6, "postgres": 1}
 if given_examples := os.environ.get("NARROWS_WORKFLOW_EXAMPLES"):
     EXAMPLES = dict.fromkeys(EXAMPLES, int(given_examples))
 STEPS = 25
@@ -44,6 +44,7 @@ def on_empty(database: str, folder: Path, story: Callable[[Backend], Any]) -> No
         backend.close()
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", BACKENDS)
 def test_the_store_and_the_reference_tell_the_same_story(
     database: str, tmp_path_factory: pytest.TempPathFactory
@@ -63,6 +64,7 @@ def test_the_store_and_the_reference_tell_the_same_story(
 # ---- in one commit, or one after the other --------------------------------------------------------
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", BACKENDS)
 def test_what_comes_in_one_commit_ends_like_what_comes_one_after_the_other(
     database: str, tmp_path_factory: pytest.TempPathFactory
