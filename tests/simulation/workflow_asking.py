@@ -25,11 +25,13 @@ from tests.simulation.workflow_values import ModelWorkflow, ModelWorkflowRun, St
 PREFIXES = ("k", "m", "n")
 IDS = (1, 2, 3, 4, 5, 6)
 PEOPLE = ("ann", "bob", "cid", "dora")
+#: It has a row of its own, which many may hold.
+LARGE = f'{{"n":4,"id":5,"voter":"dora","text":"{"x" * 1_100}"}}'
 #: What events carry and jobs give back: some of it says what conditions, keys, voters and vetoes are about.
 EVENT_PAYLOADS: tuple[str | None, ...] = (
     '{"n":0,"id":1,"voter":"ann"}', '{"n":3,"id":2,"voter":"bob"}', '{"n":3,"id":3,"voter":"cid"}',
     '{"id":4,"voter":"ann"}', '{"n":7,"veto":true}', '{"n":1,"veto":false,"voter":"bob"}', None, "null", "2",
-    '{"n":{"x":1},"id":[]}',
+    '{"n":{"x":1},"id":[]}', LARGE,
 )  # fmt: skip
 PERSONS_MIX = {"cancel": 2, "switch": 6, "retry_run": 4, "skip": 6, "retry_step": 6, "decide": 14}
 Common = Callable[[], Mapping[str, Any]]
@@ -90,7 +92,8 @@ class Asking:
         rng, number = self._rng, self._rng.choice(IDS)
         if rng.random() < 0.05:
             return rng.choice((None, "7", "{}"))
-        return f'{{"id":{number},"n":{rng.choice((0, 1, 2, 3))}}}'
+        text = f',"text":"{"y" * 1_100}"' if rng.random() < 0.1 else ""
+        return f'{{"id":{number},"n":{rng.choice((0, 1, 2, 3))}{text}}}'
 
     # ---- events ----
 

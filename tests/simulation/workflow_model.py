@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from narrows.core.ids import make_id
-from narrows.operations.questions import Answered
 from narrows.storage.writer import Outcome
 from tests.core.slow_workflows import WRONG
 from tests.simulation.ledger import AT_THE_END
@@ -64,9 +63,10 @@ class WorkflowModel(Turning):
 
     def step(self, operation: Any, outcome: Outcome, now: int, wall: int) -> None:
         self.place += 1
-        if isinstance(operation, Answered):
-            operation = operation.operation
         super().step(operation, outcome, now, wall)
+
+    def _Answered(self, operation: Any, value: Any) -> Any:  # noqa: N802 - named after the operation
+        return self.expect(operation.operation, value)
 
     # ---- looking ----
 

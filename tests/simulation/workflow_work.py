@@ -105,6 +105,8 @@ class Working(Model):
             self._start_job(run, doing)
         elif kind == "sub_workflow":
             self._start_child(run, doing)
+        elif kind in ("sleep", "approval") and not self.has_room(run.project_id, 1):
+            self._cannot_start(run, doing, final=False)
         elif kind in ("sleep", "approval"):
             secs = doing.plan.sleep_secs if kind == "sleep" else doing.plan.timeout_secs
             wait = self._closed_wait(run, doing, kind, self._expiry(secs or 0), secs or 0)
@@ -164,7 +166,8 @@ class Working(Model):
         newest = [self.newest(project_id, key) for key in named]
         busy = [wait.event_key for wait in newest if wait is not None and wait.status == "waiting"]
         rows = self.seen.take_group(run.step_id(plan.ref), named, self.waits)
-        if bool(busy) != (rows is None):
+        cannot = bool(busy) or not self.has_room(project_id, len(named))
+        if cannot != (rows is None):
             why = f"{run.step_id(plan.ref)}: busy are {busy} of {named}, and opened was {rows}"
             self._doubts += [(project_id, key, why) for key in busy or named[:1]]
         if rows is None:

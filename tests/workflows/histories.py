@@ -31,7 +31,7 @@ from narrows.operations.messages import (
 from narrows.operations.reads import PendingMessages
 from narrows.operations.reads.workflows import GetWorkflow
 from narrows.operations.runs import CancelRun
-from narrows.operations.triggers import CancelTrigger
+from narrows.operations.triggers import CancelTrigger, ExtendTrigger
 from narrows.operations.workflows import CreateWorkflow
 from tests.simulation.ledger import CameDue, LedgerWriter
 from tests.simulation.run_values import ModelRun
@@ -50,7 +50,7 @@ SLUGS = ("w0", "w1", "w2")
 #: What one step of a history is made of -> weight.
 MIX = {
     "send": 30, "again": 5, "start": 8, "decide": 14, "claim": 8, "finish": 16, "message": 10, "cancel_trigger": 2,
-    "cancel_run": 2,
+    "extend": 2, "cancel_run": 2,
 }  # fmt: skip
 
 
@@ -223,6 +223,13 @@ class History:
         if not waiting:
             return []
         return [CancelTrigger(**self._common(), trigger_id=self.rng.choice(waiting))]
+
+    async def _extend(self) -> list[Any]:
+        waiting = [wait.id for wait in self.model.waits.values() if wait.status == "waiting"]
+        if not waiting:
+            return []
+        secs = self.rng.choice((0, 5, 60))
+        return [ExtendTrigger(**self._common(), trigger_id=self.rng.choice(waiting), timeout_secs=secs)]
 
     async def _cancel_run(self) -> list[Any]:
         living = [run.id for run in self.model.runs.values() if not run.has_ended]
