@@ -1,5 +1,6 @@
-"""`python -m tests.kill [--runs | --nodes | --pauses | --crashes | --promotions] [--kills N] [--seed N]
-[--campaign]`: kills under load, for as long as wanted; with `--runs` of workers and endpoints too, the others on PostgreSQL."""
+"""`python -m tests.kill [--runs | --nodes | --pauses | --crashes | --promotions] [--workflows] [--kills N] [--seed N]
+[--campaign]`: kills under load, for as long as wanted; with `--runs` of workers and endpoints too, the others on PostgreSQL;
+with `--workflows` of servers and workers, alone or with `--nodes`."""
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.kill import campaign, nodes_campaign, run_campaign
+from tests.kill import campaign, nodes_campaign, run_campaign, workflow_campaign
 
 CAMPAIGN_KILLS = 300
 CAMPAIGN_PROMOTIONS = 20
 
 
 def _campaign(asked: argparse.Namespace) -> Callable[[Path, int, int], Coroutine[Any, Any, Any]]:
+    if asked.workflows:
+        return workflow_campaign.run_nodes if asked.nodes else workflow_campaign.run
     if asked.nodes:
         return functools.partial(nodes_campaign.kill_nodes, nodes=3)
     if asked.pauses:
@@ -41,6 +44,7 @@ def main() -> int:
     kinds.add_argument("--pauses", action="store_true", help="of one of two nodes, by SIGSTOP")
     kinds.add_argument("--crashes", action="store_true", help="of the PostgreSQL of two nodes")
     kinds.add_argument("--promotions", action="store_true", help="the PostgreSQL's standby takes over")
+    parser.add_argument("--workflows", action="store_true", help="workflows are what goes on meanwhile")
     parser.add_argument(
         "--campaign",
         action="store_true",

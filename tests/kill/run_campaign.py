@@ -43,6 +43,9 @@ class Executor:
 
     async def kill(self) -> None:
         assert self.process is not None
+        if self.process.returncode is not None:
+            said = (self.folder / f"{self.arguments[0]}.log").read_text()
+            raise RuntimeError(f"the {self.arguments[0]} has ended by itself: {said[-4_000:]}")
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
