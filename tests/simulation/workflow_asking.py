@@ -83,7 +83,8 @@ class Asking:
         return TriggerWorkflow(
             **self._common(),
             workflow=workflow.plan.slug if rng.random() < 0.95 else "nobody",
-            version=workflow.version if rng.random() < 0.95 else workflow.version + 1,
+            workflow_id=workflow.id,
+            version=workflow.version if rng.random() < 0.95 else workflow.version - 1,
             definition=workflow.plan.definition,
             payload=self._payload(),
         )

@@ -139,7 +139,8 @@ class WorkflowModel(Turning):
         workflow = self._workflow(operation.project_id, operation.workflow)
         if workflow is None:
             return "not_found"
-        if operation.definition is None or workflow.version != operation.version:
+        read = (operation.workflow_id, operation.version)
+        if operation.definition is None or (workflow.id, workflow.version) != read:
             return "conflict"
         if workflow.plan.lacks(operation.payload):
             return "invalid_request"

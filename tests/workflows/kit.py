@@ -95,6 +95,7 @@ class Workflows:
         workflow, version = await self.bench.service.read(GetWorkflow(project_id=PROJECT, workflow=slug))
         return TriggerWorkflow(
             workflow=slug,
+            workflow_id=workflow.id,
             version=workflow.version,
             definition=await self.bench.service.definition(version),
             payload=None if payload is None else json.dumps(payload, separators=(",", ":")),

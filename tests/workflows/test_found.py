@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from narrows.operations.base import DEV
 from narrows.operations.events import DeleteHeldEvent
+from narrows.operations.workflow_runs import Superseded
+from narrows.operations.workflows import DeleteWorkflow
 from tests.storage.kit import PROJECT, Backend, opened
 from tests.workflows.kit import Workflows, step, wait
 
@@ -20,6 +24,22 @@ async def test_a_held_event_that_is_deleted_is_taken_by_no_step_of_the_same_comm
         assert not [each for each in outcomes if isinstance(each, Exception)]
         assert await flows.states(run_id) == "cw"
         assert (await bench.stats()).held == 0
+
+
+async def test_another_workflow_that_has_taken_the_slug_is_not_started_by_the_definition_of_the_first(
+    backend: Backend,
+) -> None:
+    """Both have a first version, and the run had the steps of one and the number of steps of the other."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        first = await flows.define(wait("a"), wait("b"), slug="w")
+        starting = await flows.starting(slug="w")
+        deleting = DeleteWorkflow(actor=DEV, project_id=PROJECT, entropy=bench.entropy(), workflow=first.id)
+        await bench.service.perform(deleting)
+        await flows.define(wait("c"), slug="w")
+        with pytest.raises(Superseded):
+            await bench.service.perform(starting)
+        assert await flows.states(await flows.start(slug="w")) == "w"
 
 
 async def test_all_that_happens_in_one_commit_happens_at_one_time(backend: Backend) -> None:

@@ -156,14 +156,15 @@ async def trigger_workflow(call: Call) -> Reply:
         project_id=project_id,
         entropy=call.entropy(),
         workflow=call.param,
+        workflow_id="",
         version=0,
         definition=None,
         payload=bodies.payload_text(body.payload),
         tags=tags_text(body.tags),
     )
     for _ in range(MAX_ROUNDS):
-        version, definition = await _newest(call, project_id)
-        operation = replace(operation, version=version, definition=definition)
+        workflow_id, version, definition = await _newest(call, project_id)
+        operation = replace(operation, workflow_id=workflow_id, version=version, definition=definition)
         try:
             run_id = await workflow_replies.perform(call, operation, 201, body.idempotency_key)
         except Superseded:
@@ -172,11 +173,11 @@ async def trigger_workflow(call: Call) -> Reply:
     raise Unavailable("The workflow keeps changing. Trigger it again.", retry_after_secs=1)
 
 
-async def _newest(call: Call, project_id: str) -> tuple[int, Definition | None]:
+async def _newest(call: Call, project_id: str) -> tuple[str, int, Definition | None]:
     """The newest version. Without one the operation says so itself, unless it was done before and the workflow
     deleted since: then its repeat is answered."""
     try:
         found, version = await call.service.read(reads.GetWorkflow(project_id, call.param))
     except NotFound:
-        return 0, None
-    return found.version, await call.service.definition(version)
+        return "", 0, None
+    return found.id, found.version, await call.service.definition(version)

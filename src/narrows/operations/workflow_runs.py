@@ -60,13 +60,14 @@ def note(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriggerWorkflow(ProjectOperation):
-    """Start a run of `workflow` (slug or id) by the definition of `version`, as it was read before. `payload` and
-    `tags` are JSON texts.
+    """Start a run of `workflow` (slug or id) by the definition of `version` of what was found under that name, the
+    workflow `workflow_id`. `payload` and `tags` are JSON texts.
 
     Raises NotFound, Superseded, or InvalidRequest where a placeholder cannot resolve.
     """
 
     workflow: str
+    workflow_id: str
     version: int
     definition: Definition | None
     payload: str | None = None
@@ -88,7 +89,8 @@ class TriggerWorkflow(ProjectOperation):
         check_project(tx, self.project_id)
         workflow = find_workflow(tx, self.project_id, self.workflow)
         definition = self.definition
-        if definition is None or workflow.version != self.version:
+        read = (self.workflow_id, self.version)
+        if definition is None or (workflow.id, workflow.version) != read:
             raise Superseded(f"The workflow {workflow.slug!r} has just changed. Trigger it again.")
         check_placeholders(definition, self.payload)
         payload_id = keep_text(tx, self.project_id, self.payload, self.entropy)
