@@ -8,12 +8,15 @@ from typing import Any
 
 from narrows.errors import Refusal
 from narrows.operations.idempotency import Idempotent, IdempotentStep
+from narrows.operations.questions import Answered as WithAnswers
 from tests.differential.delivery_oracle import DeliveryModel
 from tests.simulation.run_values import SECOND_US, Said
 from tests.simulation.values import Answered, Violation
 
 #: Operations that need their project to be there, also where nothing of it is looked for.
-OF_A_PROJECT = ("OpenTrigger", "TriggerJob", "CreateJob", "RotateProjectSecret")
+OF_A_PROJECT = (
+    "OpenTrigger", "TriggerJob", "CreateJob", "RotateProjectSecret", "CreateWorkflow", "TriggerWorkflow",
+)  # fmt: skip
 BAD_JOB_FIELDS = frozenset(
     {("timeout_secs", 0), ("slug", "Not A Slug"), ("colour", "red"), ("max_attempts", None)}
 )
@@ -61,7 +64,7 @@ class AccessModel(DeliveryModel):
 
     def expect(self, operation: Any, value: Any) -> Any:
         inner = operation
-        while isinstance(inner, Idempotent | IdempotentStep):
+        while isinstance(inner, Idempotent | IdempotentStep | WithAnswers):
             inner = inner.operation
         if self.is_refused(getattr(inner, "actor", None)):
             return "unauthenticated"

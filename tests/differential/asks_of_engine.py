@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.core.deliveries import Outcome
+from narrows.core.states import MessageKind
 from narrows.operations.access import (
     CreateApiKey,
     CreateProject,
@@ -18,7 +19,7 @@ from narrows.operations.dispatch import RenewLeases, TakeBackDispatches, WakeRun
 from narrows.operations.events import ExpireHeldEvents, RecordUnmatched
 from narrows.operations.messages import CancelRunsOfJob
 from narrows.operations.purge import PRUNABLE, SetMark
-from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers
+from narrows.operations.retention import PruneRows, PruneRuns, PruneTriggers, PruneWorkflowRuns
 from narrows.operations.triggers import ExpireTriggers
 from tests.differential.scene import DAY_US, PROJECTS, SECOND_US, TEXTS, Scene
 
@@ -34,6 +35,16 @@ def expiring(scene: Scene) -> ExpireTriggers:
     some = {each.id: each for each in (*scene.some(due, 8), *scene.some(scene.oracle.waits.values(), 2))}
     ids = tuple((each.project_id, each.id) for each in some.values())
     return ExpireTriggers(ids=ids, entropy=scene.entropy())
+
+
+def all_that_is_due(scene: Scene) -> ExpireTriggers | None:
+    due = [
+        each
+        for each in scene.oracle.waits.values()
+        if each.status == "waiting" and each.expires_at <= scene.now
+    ]
+    ids = tuple((each.project_id, each.id) for each in due)
+    return ExpireTriggers(ids=ids, entropy=scene.entropy()) if ids else None
 
 
 def expiring_held(scene: Scene) -> ExpireHeldEvents:
@@ -78,9 +89,10 @@ def recording_unmatched(scene: Scene) -> RecordUnmatched | None:
 
 def consuming(scene: Scene) -> CancelRunsOfJob | None:
     """A step of a message, as it was at some time."""
-    if not scene.messages:
+    messages = [each for each in scene.messages if each.kind == MessageKind.CANCEL_RUNS_OF_JOB]
+    if not messages:
         return None
-    message = scene.pick(scene.messages)
+    message = scene.pick(messages)
     live = sorted(
         run.id
         for run in scene.oracle.runs.values()
@@ -136,11 +148,13 @@ def retrying_delivery(scene: Scene) -> RetryDelivery | None:
 def pruning(scene: Scene) -> Any:
     """A round of retention, small or large."""
     before, limit = scene.now - scene.pick((1, 1, 2, 4)) * DAY_US, scene.pick((2, 10, 500))
-    table = scene.pick((None, None, None, "runs", "runs", *PRUNABLE))
+    table = scene.pick((None, None, None, "runs", "runs", "workflow_runs", *PRUNABLE))
     if table is None:
         return PruneTriggers(before, limit, scene.entropy())
     if table == "runs":
         return PruneRuns(before, limit, scene.entropy())
+    if table == "workflow_runs":
+        return PruneWorkflowRuns(before, limit, scene.entropy())
     if table == "deliveries":
         return PruneRows(table, before, limit)
     return PruneRows(table, scene.now - OLD_US[table] if table in OLD_US else before, ALL_OF_THEM)

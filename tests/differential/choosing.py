@@ -10,13 +10,17 @@ from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.operations.dispatch import ClaimRuns
 from narrows.operations.jobs import CreateJob
-from tests.differential import asks_of_engine, asks_of_runs, asks_of_waits
+from tests.differential import asks_of_engine, asks_of_runs, asks_of_waits, asks_of_workflows
 from tests.differential.reads_asked import reading
 from tests.differential.scene import DAY_US, PROJECTS, SECOND_US, Scene
 from tests.differential.steps import Alone, Asked, InManyCommits, Step, Together
 
-OPERATIONS = {**asks_of_waits.OF_WAITS, **asks_of_runs.OF_RUNS, **asks_of_engine.OF_ENGINE}
-ONCE = dict.fromkeys((*asks_of_waits.ONCE, *asks_of_runs.ONCE, *asks_of_engine.ONCE), 1)
+OPERATIONS = {
+    **asks_of_waits.OF_WAITS, **asks_of_runs.OF_RUNS, **asks_of_workflows.OF_WORKFLOWS, **asks_of_engine.OF_ENGINE,
+}  # fmt: skip
+ONCE = dict.fromkeys(
+    (*asks_of_waits.ONCE, *asks_of_runs.ONCE, *asks_of_workflows.ONCE, *asks_of_engine.ONCE), 1
+)
 #: The clock goes on by at most so much -> how often. A day lets what is old grow old.
 PAUSES_US = {
     0: 8,
@@ -42,7 +46,21 @@ def steps_of(scene: Scene) -> Iterator[Step]:
         number += 1
         after_us = scene.rng.randint(0, scene.weighed(PAUSES_US))
         scene.now += after_us
+        for asked in _what_time_brings(scene):
+            yield Step(number, after_us, asked)
+            number, after_us = number + 1, 0
         yield Step(number, after_us, _next(scene))
+
+
+def _what_time_brings(scene: Scene) -> Iterator[Asked]:
+    """Where workflow runs go on, what is due happens by itself. A turn may look at any key: a database that has to
+    learn in it which locks it needs begins anew, and then looks at the clock before and not after its operations,
+    which is as right, but makes other ids."""
+    if any(not run.has_ended for run in scene.oracle.workflow_runs.values()):
+        if (runs := asks_of_workflows.all_that_are_over(scene)) is not None:
+            yield Alone(runs)
+        if (waits := asks_of_engine.all_that_is_due(scene)) is not None:
+            yield Alone(waits)
 
 
 def _first_of_all(scene: Scene) -> Iterator[Asked]:

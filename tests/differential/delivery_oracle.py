@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.simulation.run_model import Model
 from tests.simulation.run_values import SECOND_US, ModelRun
 from tests.simulation.values import DAY_US, Violation, Wait
+from tests.simulation.workflow_model import WorkflowModel
 
 OPENED, SETTLED = "trigger.opened", "trigger.settled"
 #: The longest pause after each failed attempt; there is none after the last.
@@ -40,7 +40,7 @@ class ModelDelivery:
         )  # fmt: skip
 
 
-class DeliveryModel(Model):
+class DeliveryModel(WorkflowModel):
     """Each trigger with a `notify_url` has one delivery of its opening and one of its settling."""
 
     def __init__(self) -> None:

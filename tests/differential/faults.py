@@ -118,6 +118,9 @@ FAULTS: dict[str, Plant] = {
     "a settling changes another row": changes_writes("settle_triggers", _another_row_too),
     "an extension is written wrongly": changes_writes("extend_triggers", _later),
     "runs are counted wrongly": changes_writes("add_run_counters", _counted_twice),
+    "a new step is lost": changes_writes("insert_steps", _one_less),
+    "a workflow run's change is lost": changes_writes("update_workflow_runs", _one_less),
+    "workflow runs are counted wrongly": changes_writes("add_workflow_run_counters", _counted_twice),
     "an answer says made for met": changes_answers("perform", _made_where_it_was_met),
     "a refusal has other words": changes_answers("perform", _in_other_words),
     "a list is the wrong way round": changes_answers("read", _the_other_way_round),
@@ -129,4 +132,7 @@ SEEN_BY_THE_MODEL = (
     "a payload is cut short",
     "an extension is written wrongly",
     "runs are counted wrongly",
+    "a new step is lost",
+    "a workflow run's change is lost",
+    "workflow runs are counted wrongly",
 )

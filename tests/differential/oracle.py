@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.errors import Refusal
+from narrows.storage.committed import Committed
 from narrows.storage.operation import Undecided
 from tests.differential.access_oracle import AccessModel
 from tests.differential.sides import WAITING_PER_PROJECT, Commit, Rows
@@ -14,6 +15,8 @@ from tests.differential.tables import TABLES
 from tests.simulation.comparing import adopt_ids, compare
 from tests.simulation.run_comparing import compare_runs, learn_pause
 from tests.simulation.values import Violation
+from tests.simulation.workflow_comparing import compare_workflows
+from tests.simulation.workflow_seen import HELD, MESSAGES, STEP_RUNS, STEP_TRIGGERS, Seen, seen_message
 
 #: What of a row the model knows, in the order of `row()` of its values.
 WAIT_COLUMNS = (
@@ -30,6 +33,15 @@ RUN_COLUMNS = (
 DELIVERY_COLUMNS = (
     "trigger_id", "kind", "url", "status", "attempts", "last_status", "created_at", "due_at", "finished_at",
 )  # fmt: skip
+WORKFLOW_RUN_COLUMNS = (
+    "project_id", "id", "workflow_id", "workflow_version", "status", "steps", "parent_run_id", "depth", "hops",
+    "retry_of", "due_at", "finished_at", "payload",
+)  # fmt: skip
+STEP_COLUMNS = (
+    "workflow_run_id", "step_ref", "status", "attempt", "output", "votes", "run_id", "child_run_id", "wait_group_id",
+)  # fmt: skip
+WAIT_GROUP_COLUMNS = ("workflow_run_id", "id", "trigger_ids", "needed", "has_veto")
+MESSAGE_COLUMNS = ("project_id", "id", "kind", "subject_id", "hops", "body", "payload")
 KEY_COLUMNS = ("id", "project_id", "expires_at", "revoked_at", "replaced_by")
 
 
@@ -44,9 +56,10 @@ class Oracle(AccessModel):
 
     def take(self, commit: Commit) -> None:
         """Whatever shared a commit, in its order. Raises Violation."""
-        self.now, self.wall = commit.committed.now, commit.wall
-        self._time_out(commit)
+        self.seen = seen_in(commit.committed)
+        self.begin_batch(commit.committed.now, commit.wall, *commit.came_due)
         for operation, outcome in zip(commit.operations, commit.outcomes, strict=True):
+            self.place += 1
             if isinstance(outcome.error, Undecided):
                 continue
             if outcome.error is not None and not isinstance(outcome.error, Refusal):
@@ -60,16 +73,8 @@ class Oracle(AccessModel):
                 raise Violation(f"the model cannot follow {operation}, which came out as {came}") from error
             if problem:
                 raise Violation(f"{type(operation).__name__}: {problem}")
+        self.end_batch()
         self._learn(commit)
-
-    def _time_out(self, commit: Commit) -> None:
-        """Whatever a commit loads and is overdue is timed out before any of its operations looks. What it
-        loads beyond that which they name is the writer's affair, and what the time brings is ours."""
-        found = [self.waits[each.id] for each in commit.committed.triggers if each.id in self.waits]
-        by_id = {each.id: each for each in commit.committed.triggers}
-        timed_out = [wait for wait in found if by_id[wait.id].status == "timed_out" or wait.is_sleep]
-        for wait in sorted(timed_out, key=lambda wait: (wait.expires_at, wait.id)):
-            self.in_time(wait)
 
     def _learn(self, commit: Commit) -> None:
         """What the database alone knows: ids that no answer holds, and what is left to chance."""
@@ -92,8 +97,21 @@ class Oracle(AccessModel):
             (*row[:-1], groups.get((row[0], row[-1]))) for row in _picked(rows, "runs", RUN_COLUMNS, texts)
         ]
         compare_runs(self, runs, [row[1:] for row in rows["run_counters"]])
+        self._check_workflows(rows, texts)
         self._check_notified(rows)
         self._check_access(rows)
+
+    def _check_workflows(self, rows: Rows, texts: dict[tuple[str, str], str]) -> None:
+        groups = _picked(rows, "wait_groups", WAIT_GROUP_COLUMNS, {})
+        messages = [seen_message(*row) for row in _picked(rows, "messages", MESSAGE_COLUMNS, texts)]
+        compare_workflows(
+            self,
+            _picked(rows, "workflow_runs", WORKFLOW_RUN_COLUMNS, texts),
+            _picked(rows, "steps", STEP_COLUMNS, texts),
+            [row[1:] for row in groups if row[0] is not None],
+            [row[1:] for row in rows["workflow_run_counters"]],
+            [message for message in messages if message.kind != "cancel_runs_of_job"],
+        )
 
     def _check_notified(self, rows: Rows) -> None:
         found = sorted(_picked(rows, "deliveries", DELIVERY_COLUMNS, {}))
@@ -114,6 +132,32 @@ class Oracle(AccessModel):
         tokens = sorted((name, each.trigger_id) for name, each in self.tokens.items())
         found = _picked(rows, "stream_tokens", ("token_hash", "trigger_id"), {})
         _check_same("stream tokens", tokens, sorted(found))
+
+
+def seen_in(committed: Committed) -> Seen:
+    """The ids that the model learns are those of what a commit has made."""
+    rows: dict[str, list[tuple[Any, ...]]] = {
+        STEP_TRIGGERS: [
+            (each.id, each.workflow_step_run_id, each.event_key, each.wait_group_id, each.expires_at)
+            for each in committed.triggers
+            if each.workflow_step_run_id is not None and each.job_run_id is None
+        ],
+        STEP_RUNS: [
+            (each.id, each.workflow_step_run_id, each.payload)
+            for each in committed.runs
+            if each.workflow_step_run_id is not None
+        ],
+        MESSAGES: [
+            (each.project_id, each.id, each.kind, each.subject_id, each.hops, each.body, each.payload)
+            for each in committed.messages
+        ],
+        HELD: [
+            (each.id, each.project_id, each.event_key, each.held_until)
+            for each in committed.held_events
+            if each.event_id is None
+        ],
+    }
+    return Seen(rows.__getitem__)
 
 
 def _check_same(noun: str, expected: list[Any], found: list[Any]) -> None:

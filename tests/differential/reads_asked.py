@@ -12,11 +12,15 @@ from narrows.operations.purge import PRUNABLE
 from narrows.operations.reads.deliveries import DueDeliveries, GetDelivery, ListDeliveries, LoadParcel
 from narrows.operations.reads.internal import FirstTriggers, GetIdempotencyRecord, LoadHeldPayload
 from narrows.operations.reads.luggage import LuggageOf
-from narrows.operations.reads.retention import SurplusUnmatched
-from tests.differential.asks_of_runs import KEYS_OF_RUNS
+from narrows.operations.reads.retention import OutputsOf, SurplusUnmatched
+from narrows.operations.reads.workflow_runs import ShowWorkflowRuns
+from narrows.operations.reads.workflows import MissingNames, Names
+from tests.differential.asks_of_runs import KEYS_OF_RUNS, SLUGS
+from tests.differential.asks_of_workflows import WORKFLOWS
 from tests.differential.scene import DAY_US, KEYS, PREFIXES, SECOND_US, Scene
 from tests.differential.steps import Read
 from tests.simulation.run_values import STATUSES
+from tests.simulation.workflow_comparing import COUNTED
 
 LIMITS = (1, 2, 5, 100)
 TAGS = (None, None, None, "team", "team:x", "über:a:b", "über", "none")
@@ -177,6 +181,43 @@ def of_deliveries(scene: Scene) -> Any:
     )
 
 
+# ---- workflows -------------------------------------------------------------------------------------
+
+
+def of_workflows(scene: Scene) -> Any:
+    found = tuple(scene.some(scene.workflow_runs, 3))
+    project_id, run_id, workflow_id, version = scene.project(), "none", "none", 1
+    if found:
+        one = found[0]
+        project_id, run_id, workflow_id = scene.elsewhere(one.project_id), one.id, one.workflow_id
+        version = one.workflow_version
+    workflow = scene.pick((workflow_id, *WORKFLOWS))
+    filters: dict[str, Any] = {
+        "status": scene.pick(COUNTED),
+        "workflow": workflow,
+        "tag": scene.pick(TAGS),
+        "parent": scene.pick([each.parent_run_id for each in found] or [None]),
+    }
+    chosen = {name: filters[name] for name in scene.some(filters, 2)}
+    facts = [each.last_fact_id for each in found if each.last_fact_id is not None]
+    names = Names(frozenset({"none"}), frozenset(SLUGS[:3]), frozenset(WORKFLOWS))
+    return scene.pick(
+        (
+            reads.GetWorkflow(project_id, workflow),
+            reads.GetWorkflowVersion(project_id, workflow_id, scene.pick((version, version + 1))),
+            reads.ListWorkflows(project_id, **paging(scene, workflow_id)),
+            reads.GetWorkflowRun(project_id, run_id),
+            reads.ListWorkflowRuns(project_id=project_id, **chosen, **paging(scene, run_id)),
+            reads.WorkflowRunSteps(project_id, run_id, scene.pick((None, None, "s0"))),
+            reads.WorkflowRunTimeline(project_id=project_id, workflow_run_id=run_id, **paging(scene, *facts)),
+            reads.DueWorkflowRuns(scene.pick(LIMITS)),
+            ShowWorkflowRuns(found),
+            MissingNames(project_id, names),
+            OutputsOf(tuple((each.project_id, each.id) for each in found)),
+        )
+    )
+
+
 # ---- the engine, the host --------------------------------------------------------------------------
 
 
@@ -219,7 +260,12 @@ def of_retention(scene: Scene) -> Any:
             reads.SettledTriggers(
                 project_id, before, scene.pick(("", a_trigger(scene)[1])), scene.pick(LIMITS)
             ),
-            reads.Prunable(scene.pick(("triggers", "runs", "deliveries")), before, scene.pick(LIMITS), after),
+            reads.Prunable(
+                scene.pick(("triggers", "runs", "workflow_runs", "deliveries")),
+                before,
+                scene.pick(LIMITS),
+                after,
+            ),
             reads.OldRows(table, before, ALL),
             reads.WaitGroupsOf(found),
             SurplusUnmatched(project_id, scene.pick((0, 3)), scene.pick(LIMITS)),
@@ -246,13 +292,14 @@ def of_access(scene: Scene) -> Any:
     )
 
 
-#: Each database has migrations of its own.
-NOT_ASKED = {"SchemaVersion"}
+#: Each database has migrations of its own; two are answers, which have a workflow run.
+NOT_ASKED = {"SchemaVersion", "ShownSteps", "ShownWorkflowRun"}
 #: Whose rows have no order that anybody relies on.
-UNORDERED = (reads.OldRows, reads.WaitGroupsOf)
+UNORDERED = (reads.OldRows, reads.WaitGroupsOf, OutputsOf)
 #: Function -> how often it is asked.
 READS = {
-    of_triggers: 6, listing: 10, of_events: 4, of_runs: 6, of_deliveries: 3, of_engine: 5, of_retention: 4,
+    of_triggers: 6, listing: 10, of_events: 4, of_runs: 6, of_workflows: 6, of_deliveries: 3, of_engine: 5,
+    of_retention: 4,
     of_access: 3,
 }  # fmt: skip
 

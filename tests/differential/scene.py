@@ -60,10 +60,11 @@ class Scene:
         self.purges: deque[Purge] = deque(maxlen=4)
         self.claimed: deque[Any] = deque(maxlen=20)
         self.unmatched: deque[Any] = deque(maxlen=30)
-        self.messages: deque[Any] = deque(maxlen=10)
+        self.messages: deque[Any] = deque(maxlen=60)
         #: What a read of a record starts from: triggers and runs as they were at some time.
         self.triggers: deque[Any] = deque(maxlen=30)
         self.runs: deque[Any] = deque(maxlen=30)
+        self.workflow_runs: deque[Any] = deque(maxlen=30)
 
     # ---- chance ----
 
@@ -151,4 +152,5 @@ class Scene:
         self.triggers.extend(committed.triggers)
         self.runs.extend(committed.runs)
         self.messages.extend(committed.messages)
+        self.workflow_runs.extend(committed.workflow_runs)
         self.claimed.extend(each for each in committed.deliveries if each.attempts)

@@ -19,11 +19,12 @@ from narrows.storage.transaction import Limits
 from narrows.storage.writer import Outcome
 from narrows.testing import ManualClock
 from tests.differential.tables import TABLES, LookAtRows, Place, Row, places_of
+from tests.simulation.ledger import CameDue, LedgerWriter
 from tests.simulation.values import HELD_PER_KEY, HELD_PER_PROJECT
 from tests.storage.kit import BACKENDS, Backend, Bench, opened
 
 #: So few that a sequence comes to them.
-WAITING_PER_PROJECT = 14
+WAITING_PER_PROJECT = 20
 LIMITS = Limits(WAITING_PER_PROJECT, HELD_PER_KEY, HELD_PER_PROJECT)
 
 Rows = dict[str, list[Row]]
@@ -59,6 +60,7 @@ class Commit(NamedTuple):
     committed: Committed
     writes: tuple[Write, ...]
     wall: int
+    came_due: CameDue
 
 
 class Side:
@@ -83,8 +85,17 @@ class Side:
 
     def _note_commits(self, writer: Any) -> None:
         """The writer is the same over all databases: what it commits is seen there."""
-        attempt, flush = writer._attempt, writer._flush
         flushed: list[Write] = []
+
+        def executed(batch: Any, result: Any, came_due: CameDue) -> None:
+            if result.committed is None:
+                return
+            operations, wall = tuple(ticket.operation for ticket in batch), self.clock.now()
+            outcomes, writes = tuple(result.outcomes), tuple(flushed)
+            self.commits.append(Commit(operations, outcomes, result.committed, writes, wall, came_due))
+
+        LedgerWriter.watch(writer, executed)
+        attempt, flush = writer._attempt, writer._flush
 
         async def noted_flush(connection: Any, tx: Any) -> None:
             flushed[:] = tx.writes()
@@ -93,17 +104,12 @@ class Side:
         async def noted_attempt(connection: Any, batch: Any) -> Any:
             stamp, drawn = writer._last_stamp, self.clock.drawn.copy()
             try:
-                result = await attempt(connection, batch)
+                return await attempt(connection, batch)
             except BaseException:
                 # Some databases begin anew where others need not: that alone makes no other stamps and ids.
                 writer._last_stamp, self.clock.drawn = stamp, drawn
                 self.begun_again += 1
                 raise
-            operations = tuple(ticket.operation for ticket in batch)
-            self.commits.append(
-                Commit(operations, tuple(result.outcomes), result.committed, tuple(flushed), self.clock.now())
-            )
-            return result
 
         writer._flush, writer._attempt = noted_flush, noted_attempt
 

@@ -230,12 +230,18 @@ class Drawing:
     """Draws plans. `keys` and `jobs` are those that others use too; `prefixes` those of keys with a member behind it."""
 
     def __init__(
-        self, rng: random.Random, keys: Sequence[str], prefixes: Sequence[str], jobs: Sequence[str]
+        self,
+        rng: random.Random,
+        keys: Sequence[str],
+        prefixes: Sequence[str],
+        jobs: Sequence[str],
+        types: Mapping[str, int] | None = None,
     ) -> None:
         self._rng = rng
         self._keys = keys
         self._prefixes = prefixes
         self._jobs = jobs
+        self._types = TYPES if types is None else types
 
     def plan(self, slug: str, children: Sequence[str], schemas: Sequence[str | None] = (None,)) -> Plan:
         rng = self._rng
@@ -253,7 +259,7 @@ class Drawing:
         self, ref: str, after: tuple[str, ...], policy: str, children: Sequence[str], schemas: Sequence[Any]
     ) -> StepPlan:
         rng = self._rng
-        (kind,) = rng.choices(list(TYPES), list(TYPES.values()))
+        (kind,) = rng.choices(list(self._types), list(self._types.values()))
         if kind == "sub_workflow" and not children:
             kind = "job"
         said: dict[str, Any] = {
