@@ -6,6 +6,17 @@ from __future__ import annotations
 from typing import Final
 
 BAD: Final[dict[str, str]] = {
+    "an acknowledged send into the wait of a workflow is lost": """
+        1 [0 1] start -> 201
+        2 [2 3] send 7 -> 200 t1 received 7
+        1 [4 5] get -> 200 t1 waiting""",
+    "a workflow has started, and its wait is not there": """
+        1 [0 1] start -> 201
+        2 [2 3] send 7 -> 404""",
+    "a workflow waits beside another wait": """
+        1 [0 1] open -> 201 t1 waiting
+        2 [2 3] start -> 201
+        3 [4 5] get -> 200 t2 waiting""",
     "an acknowledged send is lost": """
         1 [0 1] open -> 201 t1 waiting
         2 [2 3] send 7 -> 200 t1 received 7

@@ -5,6 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 GOOD: Final[dict[str, str]] = {
+    "a workflow waits, or has failed since something waits": """
+        1 [0 1] start timeout_secs=1 -> 201
+        2 [2 3] start -> 201
+        3 [4 5] send 7 -> 200 t1 received 7 expires=1001
+        1 [6 7] start -> 201
+        3 [8 9] send 8 -> 200 t2 received 8""",
     "two concurrent sends with one payload": """
         1 [0 1] open -> 201 t1 waiting
         2 [2 9] send 7 -> 200 t1 received 7 settled=5

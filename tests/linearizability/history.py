@@ -19,6 +19,7 @@ NEVER_RETURNED = 1 << 62
 
 class Call(StrEnum):
     OPEN = "open"
+    START = "start"  # a workflow, of which a step waits under the key
     SEND = "send"
     SEND_BY_ID = "send by id"
     SEND_PREFIX = "send by prefix"

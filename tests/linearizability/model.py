@@ -58,6 +58,10 @@ def _effects(state: State, operation: Operation) -> Effects:
     asked = operation.asked
     if asked.call == Call.OPEN:
         yield from _open(state, operation)
+    elif asked.call == Call.START:
+        # Where something waits already the workflow has failed; the answer does not say which it was.
+        for after, _ in _open(state, operation):
+            yield after, Answer(201)
     elif asked.call == Call.SEND:
         yield from _send(state, operation)
     elif asked.call == Call.SEND_PREFIX:

@@ -20,6 +20,7 @@ START_US = 1_800_000_000_000_000
 LINE = re.compile(r"(\d+) \[([\d.]+) ([\d.]+|-)\] (.+?) -> (.+)")
 CALLS = {
     "open": Call.OPEN,
+    "start": Call.START,
     "send": Call.SEND,
     "send-by-id": Call.SEND_BY_ID,
     "prefix": Call.SEND_PREFIX,

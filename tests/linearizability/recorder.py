@@ -18,7 +18,7 @@ from narrows.client.keepalive import Wire
 from narrows.client.steps import Lost, Request
 from tests.linearizability.history import Asked, Call, History, Operation, Outcome
 from tests.linearizability.state import WAITING
-from tests.linearizability.wire import Strange, outcome, request
+from tests.linearizability.wire import Strange, outcome, request, workflow
 
 KEYS_A_GROUP = 3
 CLIENTS = 5
@@ -40,8 +40,11 @@ RACE_SHARE = 0.35
 #: The race for a due time begins so long before it, and goes on so long after it.
 EARLY_SECS, LATE_SECS = 0.008, 0.02
 
+#: How long waits may take: without a time-out, a second, a minute.
+TIMEOUTS = (0, 1, 1, 60)
 WEIGHTS = {
     Call.OPEN: 30,
+    Call.START: 5,
     Call.SEND: 26,
     Call.GET: 14,
     Call.CANCEL: 6,
@@ -67,6 +70,17 @@ class Nodes:
     def __init__(self, urls: Sequence[str], project: str) -> None:
         headers = {"X-Project-Id": project}
         self.wires = [Wire(url, headers, most=GROUPS_AT_ONCE * CLIENTS) for url in urls]
+
+    async def define_workflows(self) -> None:
+        """Those that wait under a key, as long as each of `TIMEOUTS`."""
+        for timeout_secs in dict.fromkeys(TIMEOUTS):
+            body = json.dumps(workflow(timeout_secs)).encode()
+            sent = Request("POST", "/v1/workflows", {}, body, ANSWER_SECS)
+            while True:
+                reply = await self.wires[0].exchange(sent)
+                if not isinstance(reply, Lost) and reply.status in (201, 409):
+                    break
+                await asyncio.sleep(DOWN_SECS)
 
     def close(self) -> None:
         for wire in self.wires:
@@ -131,9 +145,9 @@ class Group:
             )
         if call in (Call.SEND, Call.SEND_BY_ID, Call.SEND_PREFIX):
             asked = asked._replace(payload=self._payload())
-        if call in (Call.OPEN, Call.EXTEND):
+        if call in (Call.OPEN, Call.START, Call.EXTEND):
             asked = asked._replace(
-                timeout_secs=dice.choice((0, 1, 1, 60)), join=call == Call.OPEN and dice.random() < 0.4
+                timeout_secs=dice.choice(TIMEOUTS), join=call == Call.OPEN and dice.random() < 0.4
             )
         if call == Call.SEND and dice.random() < 0.4:
             asked = asked._replace(hold_secs=dice.choice((1, 600, 600)))
@@ -213,6 +227,7 @@ async def record(urls: Sequence[str], project: str, histories: int, seed: int) -
             recording.faults.extend(group.faults)
 
     try:
+        await nodes.define_workflows()
         await asyncio.gather(*(work() for _ in range(GROUPS_AT_ONCE)))
     finally:
         nodes.close()

@@ -79,7 +79,15 @@ def test_recorded_histories_are_linearizable(histories: list[History]) -> None:
     # What never happened has not been shown to be right.
     assert min(report.ended[each] for each in ("received", "timed_out", "canceled")) >= 20, report.ended
     assert report.unknown >= 20
-    for answer in ("send 202", "send by prefix 200", "extend 200", "open 409", "open 200", "cancel 404"):
+    for answer in (
+        "start 201",
+        "send 202",
+        "send by prefix 200",
+        "extend 200",
+        "open 409",
+        "open 200",
+        "cancel 404",
+    ):
         assert report.answers[answer] >= 5, report.answers
 
 

@@ -35,6 +35,9 @@ def request(asked: Asked, key: str, prefix: str) -> Sent:
             how = "join" if asked.join else "refuse"
             body = {"event_key": key, "timeout_secs": asked.timeout_secs, "if_waiting": how}
             return Sent("POST", "/v1/events", body)
+        case Call.START:
+            slug = workflow(asked.timeout_secs)["slug"]
+            return Sent("POST", f"/v1/workflows/{slug}/trigger", {"payload": {"key": key}})
         case Call.SEND:
             more = {"hold_secs": asked.hold_secs, "event_id": asked.event_id}
             given = {name: value for name, value in more.items() if value is not None}
@@ -56,10 +59,16 @@ def request(asked: Asked, key: str, prefix: str) -> Sent:
             return Sent("GET", by_id + tail)
 
 
+def workflow(timeout_secs: int) -> dict[str, Any]:
+    """One that waits under the key that it is started with."""
+    wait = {"type": "wait_for_event", "event_key": "{{payload.key}}", "timeout_secs": timeout_secs}
+    return {"slug": f"wait-{timeout_secs}", "steps": [{"step_ref": "wait", **wait}]}
+
+
 def outcome(asked: Asked, key: str, status: int, text: bytes) -> Outcome | None:
     """What the reply says of this key; None if the server does not know what it did. Raises Strange."""
-    if status == OUTCOME_UNKNOWN:
-        return None
+    if status == OUTCOME_UNKNOWN or (asked.call == Call.START and status == 503):
+        return None  # a workflow run is read for its reply, which may fail where its start has not
     body = json.loads(text)
     if status not in (200, 201, 202, 404, 409, 503):
         raise Strange(f"{asked}: {status} {text!r}")
@@ -68,6 +77,8 @@ def outcome(asked: Asked, key: str, status: int, text: bytes) -> Outcome | None:
     if status >= 400:
         found = NAMED.search(body["error"]) if status == 409 else None
         return Outcome(status, named=found[1] if found else None)
+    if asked.call == Call.START:
+        return Outcome(status)
     if asked.call == Call.SEND_PREFIX:
         if body["resolved"] != len(body["triggers"]):
             raise Strange(f"{asked}: resolved is not the number of triggers: {text!r}")
