@@ -11,6 +11,7 @@ status (`STATUS`), and the client raises the same classes again.
     │   ├── Conflict               409 conflict
     │   ├── Gone                   410 gone
     │   ├── PayloadTooLarge        413 payload_too_large
+    │   │   └── TooMuchFollows     more would follow in workflow runs than one commit takes
     │   ├── UnsupportedMediaType   415 unsupported_media_type
     │   ├── MisdirectedRequest     421 misdirected_request
     │   ├── SchemaMismatch         422 schema_mismatch
@@ -94,6 +95,10 @@ class Gone(Refusal):
 
 class PayloadTooLarge(Refusal):
     code = "payload_too_large"
+
+
+class TooMuchFollows(PayloadTooLarge):
+    """What a request brings about in workflow runs is more than one commit takes: it has to ask for less at once."""
 
 
 class UnsupportedMediaType(Refusal):

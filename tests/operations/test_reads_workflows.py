@@ -336,6 +336,6 @@ def test_what_is_due_first_comes_first_over_all_projects(reads: Reads) -> None:
     ]  # fmt: skip
     reads.insert("workflow_runs", runs)
     due = reads.read(DueWorkflowRuns(limit=2))
-    assert due == [("p", "soon", NOW + 1), ("q", "other", NOW + 2)]
+    assert due == [("p", "soon", NOW + 1, 2), ("q", "other", NOW + 2, 2)]
     assert (due[0].project_id, due[0].id, due[0].due_at) == ("p", "soon", NOW + 1)
     assert [each.id for each in reads.read(DueWorkflowRuns(limit=10))] == ["soon", "other", "late"]

@@ -9,12 +9,18 @@ import pytest
 
 from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import WorkflowVersion
+from narrows.engine import workflow_runs_due
+from narrows.errors import PayloadTooLarge
+from narrows.operations import turns
+from narrows.operations.base import DEV
 from narrows.operations.definitions import Definitions
 from narrows.operations.events import BatchEvent
+from narrows.operations.jobs import DeleteJob
 from narrows.operations.messages import StartSubWorkflow
+from narrows.operations.prefix import SendPrefix
 from narrows.operations.turns import Turns
 from narrows.storage.transaction import Limits
-from tests.storage.kit import Backend, opened
+from tests.storage.kit import PROJECT, Backend, opened
 from tests.workflows.kit import Workflows, step, wait
 
 
@@ -255,3 +261,57 @@ async def test_an_address_that_comes_out_too_long_is_none(backend: Backend) -> N
         )
         assert await flows.states(run_id) == "fw"
         assert "event_notify_url" in ((await flows.steps(run_id))["long"].error or "")
+
+
+async def test_what_follows_in_many_workflow_runs_is_divided_among_commits(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 runs of 1,000 waits each whose time was over at once held the writer for 12 s on SQLite, for 71 s on
+    PostgreSQL, and with it the event loop."""
+    monkeypatch.setattr(workflow_runs_due, "STEPS_A_ROUND", 20)
+    monkeypatch.setattr(turns, "MAX_CHANGES", 60)
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        then = [step(f"j{number}", "in", on_failure="continue") for number in range(5)]
+        waiting = wait("in", key="in:{{n}}", event_timeout_secs=10, on_timeout={"default": 1})
+        await flows.define(waiting, *then)
+        await flows.define(
+            *[wait(f"w{m}", key=f"w:{{{{n}}}}:{m}") for m in range(9)], timeout_secs=10, slug="limited"
+        )
+        by_prefix, by_clock = [
+            [await flows.start({"n": n}) for n in numbers] for numbers in (range(8), range(8, 16))
+        ]
+        limited = [await flows.start({"n": n}, "limited") for n in range(8)]
+        prefix = SendPrefix(DEV, PROJECT, "in:", "1", bench.entropy(), scope_hash="s", body_hash="b")
+        before = len(bench.commits)
+        outcome = await bench.service.send_prefix(prefix._replace(prefix="in:1"))
+        assert outcome.resolved == 7
+        assert len(bench.commits) - before > 2
+        await flows.after(11)
+        for _ in range(20):
+            await flows.after(0)
+        assert {await flows.states(run_id) for run_id in (*by_prefix, *by_clock)} == {"c" + "r" * 5}
+        assert {await flows.status(run_id) for run_id in limited} == {"timed_out"}
+        await bench.service.perform(
+            DeleteJob(actor=DEV, project_id=PROJECT, entropy=bench.entropy(), job="j", cancel_runs=True)
+        )
+        await flows.messages()
+        assert {await flows.states(run_id) for run_id in (*by_prefix, *by_clock)} == {"c" + "x" * 5}
+
+
+async def test_one_request_of_which_too_much_follows_is_refused_and_others_of_its_batch_are_not(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_CHANGES", 60)
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        await flows.define(wait("in", key="in:{{n}}"), *[step(f"j{number}", "in") for number in range(5)])
+        runs = [await flows.start({"n": n}) for n in range(8)]
+        all_at_once = bench.batch(*[BatchEvent(f"in:{n}", "1") for n in range(8)])
+        refused, *good = await bench.together(all_at_once, bench.opening("other"), bench.sending("in:7", "1"))
+        assert isinstance(refused, PayloadTooLarge)
+        assert not [each for each in good if isinstance(each, Exception)]
+        assert [await flows.states(run_id) for run_id in runs] == ["w" + "p" * 5] * 7 + ["c" + "r" * 5]
+        assert bench.store.writer.invariant_violations == 0

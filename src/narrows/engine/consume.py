@@ -13,13 +13,14 @@ import asyncio
 import contextlib
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from narrows.core.ids import first_id_at
 from narrows.core.run_records import Message
 from narrows.core.states import MessageKind
 from narrows.engine.loop import Role, earliest_due
-from narrows.errors import InternalError, LimitReached, NotFound, Refusal
+from narrows.errors import InternalError, LimitReached, NotFound, Refusal, TooMuchFollows
 from narrows.operations.messages import (
     CHUNK,
     CancelRunsOfJob,
@@ -160,5 +161,14 @@ class ConsumeMessagesRole(Role):
         operation = CancelRunsOfJob(
             message=message, run_ids=ids, cursor=last_id, entropy=self._service.entropy()
         )
-        self.canceled += await self._service.perform(operation)
+        while True:
+            try:
+                self.canceled += await self._service.perform(operation)
+                break
+            except TooMuchFollows:
+                if len(ids) < 2:
+                    raise
+                # In the workflow runs that they belong to: half of them now.
+                ids = ids[: len(ids) // 2]
+                operation = replace(operation, run_ids=ids, cursor=ids[-1])
         self._looked_to.pop(message.id, None)

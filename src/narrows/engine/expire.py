@@ -23,7 +23,7 @@ from narrows.core.states import TriggerStatus
 from narrows.engine.due import Due, DueTimes, Key
 from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.stats import Histogram
-from narrows.errors import InternalError
+from narrows.errors import InternalError, NarrowsError, TooMuchFollows
 from narrows.operations.purge import SetMark
 from narrows.operations.reads.due import EXPIRE_MARK, DueTriggers, ReadMark
 from narrows.operations.triggers import ExpireTriggers
@@ -244,7 +244,7 @@ class ExpireTriggersRole(Role):
         ids = tuple((due.project_id, due.id) for due in part)
         try:
             expired = await self._service.perform(ExpireTriggers(ids=ids, entropy=self._service.entropy()))
-        except InternalError as error:
+        except (InternalError, TooMuchFollows) as error:
             await self._expire_apart(part, error)
             return
         now = self._clock.now()
@@ -255,8 +255,9 @@ class ExpireTriggersRole(Role):
             # between here and the commit, they still wait: so look at the index again soon.
             self._recheck_due = min(self._recheck_due, now + RECHECK_SOON_US)
 
-    async def _expire_apart(self, part: Sequence[Due], error: InternalError) -> None:
-        """One of these breaks an invariant: halve until it stands alone, and set it aside."""
+    async def _expire_apart(self, part: Sequence[Due], error: NarrowsError) -> None:
+        """One of these breaks an invariant, or too much follows from all of them: halve until it stands alone, and set
+        it aside."""
         if len(part) == 1:
             log.error("trigger %s could not be timed out and is tried again later: %s", part[0].id, error)
             self._postponed[part[0]] = self._clock.now() + POSTPONE_US

@@ -19,7 +19,7 @@ from narrows.core.runs import WORKER_LEASE_US
 from narrows.engine.due import Key
 from narrows.engine.loop import Role, earliest_due
 from narrows.engine.stats import Histogram
-from narrows.errors import InternalError
+from narrows.errors import InternalError, NarrowsError, TooMuchFollows
 from narrows.operations.dispatch import TakeBackDispatches, WakeRuns
 from narrows.operations.reads.due_runs import FIRST_PLACE, DueRuns, Executing, ExecutingRuns, Place
 
@@ -96,7 +96,7 @@ class WakeRunsRole(Role):
         ids = tuple((project_id, run_id) for _, project_id, run_id in due)
         try:
             woken: int = await self._service.perform(WakeRuns(ids=ids, entropy=self._service.entropy()))
-        except InternalError as error:
+        except (InternalError, TooMuchFollows) as error:
             return await self._wake_apart(due, error)
         now = self._clock.now()
         self.woken += woken
@@ -104,8 +104,9 @@ class WakeRunsRole(Role):
             self.lateness.observe_all((now - at) / 1_000_000 for at, _, _ in due)
         return woken
 
-    async def _wake_apart(self, due: list[Place], error: InternalError) -> int:
-        """One of these breaks an invariant: halve until it stands alone, and set it aside."""
+    async def _wake_apart(self, due: list[Place], error: NarrowsError) -> int:
+        """One of these breaks an invariant, or too much follows from all of them: halve until it stands alone, and set
+        it aside."""
         if len(due) == 1:
             _, project_id, run_id = due[0]
             log.error("run %s could not be woken and is tried again later: %s", run_id, error)

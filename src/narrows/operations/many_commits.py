@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from narrows.core.records import IdempotencyRecord
-from narrows.errors import Conflict, OutcomeUnknown, Refusal
+from narrows.errors import Conflict, OutcomeUnknown, Refusal, TooMuchFollows
 from narrows.operations.idempotency import IN_PROGRESS, IdempotentStep, is_kept
 from narrows.operations.prefix import CHUNK, PrefixOutcome, Progress, SendPrefix, SendPrefixChunk
 from narrows.operations.purge import CHUNK as PURGE_CHUNK
@@ -93,7 +93,7 @@ class ManyCommits:
         try:
             return await self._service.decide(operation)
         except Refusal as refusal:
-            if not done:
+            if not done or isinstance(refusal, TooMuchFollows):
                 raise
             raise OutcomeUnknown(
                 f"{done} triggers were done, the rest was not: {refusal.message} Send again to go on."
@@ -114,10 +114,18 @@ class ManyCommits:
             ids = [id for id in ids if progress.last_id < id <= progress.until_id]
         elif ids:
             progress = progress._replace(until_id=ids[-1])
-        for start in range(0, max(1, len(ids)), CHUNK):
-            done = start + CHUNK >= len(ids)
-            chunk = self._prefix_chunk(request, tuple(ids[start : start + CHUNK]), progress, done)
-            progress = (await self._commit(chunk, progress.resolved)).progress
+        start, size, done = 0, CHUNK, False
+        while not done:
+            done = start + size >= len(ids)
+            chunk = self._prefix_chunk(request, tuple(ids[start : start + size]), progress, done)
+            try:
+                progress = (await self._commit(chunk, progress.resolved)).progress
+            except TooMuchFollows:
+                if size == 1:
+                    raise
+                size, done = size // 2, False
+            else:
+                start += size
         return await self._prefix_outcome(request, progress, replayed=False)
 
     def _prefix_chunk(

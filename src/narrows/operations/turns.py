@@ -13,13 +13,14 @@ were asked about, so that they cannot be stale. One that is missing ends the tur
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from narrows.core import workflows as rules
 from narrows.core.states import WORKFLOW_RUN_ENDED
 from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import WorkflowVersion
 from narrows.core.workflows import Advance, Happened
+from narrows.errors import TooMuchFollows
 from narrows.operations.advancing import Root
 from narrows.operations.carrying_out import carry_out
 from narrows.operations.questions import ConditionQuestion, DefinitionQuestion
@@ -30,6 +31,10 @@ from narrows.storage.operation import Undecided
 from narrows.storage.transaction import Transaction
 
 Turn = Generator[list[Touch], None, None]
+
+#: So many changes one commit takes where several workflow runs advance in it: one or two seconds of the writer's
+#: time. (What one of them does alone has bounds of its own.)
+MAX_CHANGES: Final = 100_000
 
 
 class Definitions(Protocol):
@@ -58,6 +63,7 @@ class Turns:
                         touches += next(turn)
                     except StopIteration:
                         del turns[key]
+                        _check_room(tx)
                     except Undecided as undecided:
                         asked[key] = undecided.questions
                         del turns[key]
@@ -95,6 +101,16 @@ class Turns:
             raise Undecided([question])
         found: Definition = tx.notes.answers[question]
         return found
+
+
+def _check_room(tx: Transaction) -> None:
+    """Raise TooMuchFollows where several workflow runs change too much for one commit."""
+    count = len(tx.notes.advanced)
+    if tx.changes > MAX_CHANGES and count > 1:
+        raise TooMuchFollows(
+            f"More follows in {count} workflow runs than one commit takes. Ask for less at once: fewer events in one "
+            "request."
+        )
 
 
 def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch], None, Advance]:

@@ -69,6 +69,8 @@ class Notes:
         self.answers: dict[Any, Any] = {}
         #: Wait groups whose outcome is known: closing their other triggers says nothing new.
         self.decided: set[str] = set()
+        #: Workflow runs that were advanced already.
+        self.advanced: set[RunKey] = set()
         self._of_runs: dict[RunKey, list[Noted]] = {}
         self._tickets: dict[RunKey, set[int | None]] = defaultdict(set)
 
@@ -97,6 +99,7 @@ class Notes:
     def take(self) -> dict[RunKey, list[Noted]]:
         """All that was noted since this was asked last."""
         taken, self._of_runs = self._of_runs, {}
+        self.advanced.update(taken)
         return taken
 
     def noted_by(self, key: RunKey) -> frozenset[int | None]:

@@ -221,7 +221,8 @@ class Writer:
                 return [await self._attempt(connection, [ticket])]
             except BatchMustSplit as problem:
                 cause = problem.__cause__ or problem
-                log.error("an operation failed: %s", type(ticket.operation).__name__, exc_info=cause)
+                if not isinstance(cause, Refusal):
+                    log.error("an operation failed: %s", type(ticket.operation).__name__, exc_info=cause)
                 error = cause if isinstance(cause, NarrowsError) else InternalError("The operation failed.")
                 return [Result([Outcome(error=error)], None)]
             except BackendFailure as lost:

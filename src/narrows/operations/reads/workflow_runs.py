@@ -47,6 +47,7 @@ class DueWorkflowRun(NamedTuple):
     project_id: str
     id: str
     due_at: int
+    steps: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ order by s.step
 
 -- name: due_workflow_runs
 -- Those with a limit of time, in the order in which it is over.
-select r.project_id, r.id, r.due_at from workflow_runs as r
+select r.project_id, r.id, r.due_at, length(r.steps) as steps from workflow_runs as r
 where r.due_at is not null
 order by r.due_at, r.project_id, r.id
 limit :most
