@@ -14,8 +14,11 @@ POWER_CUTS = "500"
 #: Name -> module and what makes it a campaign.
 CAMPAIGNS: dict[str, tuple[str, ...]] = {
     "simulation": ("tests.simulation", "--seeds", "20000"),
+    "simulation-workflows": ("tests.simulation", "--with-workflows", "--seeds", "2000"),
     "kill": ("tests.kill", "--campaign"),
     "run-kill": ("tests.kill", "--runs", "--campaign"),
+    "workflow-kill": ("tests.kill", "--workflows", "--campaign"),
+    "workflow-nodes-kill": ("tests.kill", "--workflows", "--nodes", "--campaign"),
     "nodes-kill": ("tests.kill", "--nodes", "--campaign"),
     "nodes-pause": ("tests.kill", "--pauses", "--campaign"),
     "postgres-crash": ("tests.kill", "--crashes", "--campaign"),

@@ -67,8 +67,8 @@ def workflow(timeout_secs: int) -> dict[str, Any]:
 
 def outcome(asked: Asked, key: str, status: int, text: bytes) -> Outcome | None:
     """What the reply says of this key; None if the server does not know what it did. Raises Strange."""
-    if status == OUTCOME_UNKNOWN or (asked.call == Call.START and status == 503):
-        return None  # a workflow run is read for its reply, which may fail where its start has not
+    if status == OUTCOME_UNKNOWN:
+        return None
     body = json.loads(text)
     if status not in (200, 201, 202, 404, 409, 503):
         raise Strange(f"{asked}: {status} {text!r}")

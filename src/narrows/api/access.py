@@ -179,7 +179,7 @@ async def list_api_keys(call: Call) -> Reply:
 
 async def revoke_api_key(call: Call) -> Reply:
     """Revoke an API key at once."""
-    revoked = await call.service.perform(
+    revoked = await call.perform(
         RevokeApiKey(
             actor=call.credential.actor,
             project_id=await _named_project(call),
@@ -219,7 +219,7 @@ async def create_stream_token(call: Call) -> Reply:
     if (body.event_key is None) == (body.trigger_id is None):
         raise InvalidRequest("Name the wait by event_key or by trigger_id, one of them.")
     token = make_token(call.service.clock.random_bytes(SECRET_BYTES))
-    record = await call.service.perform(
+    record = await call.perform(
         CreateStreamToken(
             actor=call.credential.actor,
             project_id=await call.project(body.project_id),

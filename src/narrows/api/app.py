@@ -300,7 +300,7 @@ class Api:
     async def _refuse(self, call: Call, error: Exception) -> None:
         if call.status:
             raise error  # the reply has begun: all that is left is to break the connection off
-        status, body, headers = problems.reply(error, call.request_id)
+        status, body, headers = problems.reply(error, call.request_id, is_done=call.is_done)
         call.extra_headers += headers
         call.media_type = b"application/json"
         await call.respond((status, body))

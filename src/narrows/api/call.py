@@ -45,6 +45,7 @@ class Call:
         "extra_headers",
         "headers",
         "inner_param",
+        "is_done",
         "media_type",
         "method",
         "param",
@@ -79,6 +80,7 @@ class Call:
         self.media_type = JSON
         self.policy = POLICY
         self.status = 0
+        self.is_done = False
         self.sent_bytes = 0
         self.request_id = ""
         self._query: dict[str, str] | None = None
@@ -176,6 +178,13 @@ class Call:
             return settings.listen_url
         host = f"[{server[0]}]" if ":" in server[0] else server[0]
         return f"{self.scope.get('scheme', 'http')}://{host}:{server[1]}"
+
+    async def perform(self, operation: Any) -> Any:
+        """The outcome of an operation, as `Service.perform` has it. What fails from then on fails while the reply is
+        made of what was done: see `problems.reply`."""
+        outcome = await self.service.perform(operation)
+        self.is_done = True
+        return outcome
 
     # ---- what goes --------------------------------------------------------------------------
 

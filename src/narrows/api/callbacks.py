@@ -31,7 +31,7 @@ async def send_to_callback(call: Call) -> Reply:
     """Send the event of a callback URL: the whole body is the payload."""
     body = await call.body()
     payload = compact(body, "body") if body and not body.isspace() else None
-    outcome = await call.service.perform(
+    outcome = await call.perform(
         SendToCallback(
             token_hash=hash_secret(call.param),
             payload=payload,

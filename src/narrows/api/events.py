@@ -111,7 +111,7 @@ async def get_trigger(call: Call) -> Reply:
 
 async def cancel_trigger(call: Call) -> Reply:
     """Cancel the waiting trigger of a key."""
-    outcome = await call.service.perform(
+    outcome = await call.perform(
         CancelTrigger(
             actor=call.credential.actor,
             project_id=await call.project(),

@@ -27,7 +27,7 @@ async def list_held_events(call: Call) -> Reply:
 
 async def delete_held_event(call: Call) -> Reply:
     """Discard a held event."""
-    deleted = await call.service.perform(
+    deleted = await call.perform(
         DeleteHeldEvent(
             actor=call.credential.actor,
             project_id=await call.project(),

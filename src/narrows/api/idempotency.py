@@ -91,10 +91,10 @@ async def perform(
     """Perform the operation; with a key, once: then the outcome of a repeat is a Replayed."""
     key = read_key(call, key_in_body)
     if key is None:
-        return await call.service.perform(operation)
+        return await call.perform(operation)
     scope = scope_hash(call, key)
     with call.api.in_flight.claim(scope):
-        return await call.service.perform(
+        return await call.perform(
             Idempotent(
                 operation=operation,
                 project_id=call.project_id or HOST_PROJECT,

@@ -99,7 +99,7 @@ async def update_job(call: Call) -> Reply:
     if isinstance(given.get("name"), str):
         check_plain(given["name"], "name")
     _check_endpoint(call, given.get("endpoint_url"))
-    job = await call.service.perform(
+    job = await call.perform(
         UpdateJob(
             actor=call.credential.actor,
             project_id=project_id,
@@ -120,7 +120,7 @@ def _string_tags(tags: Any) -> dict[str, str] | None:
 async def delete_job(call: Call) -> Reply:
     """Delete a job; its runs stay to be looked at."""
     cancel_runs = choice(stated(call.query, "cancel_runs"), "cancel_runs", ("true", "false"))
-    job = await call.service.perform(
+    job = await call.perform(
         DeleteJob(
             actor=call.credential.actor,
             project_id=await call.project(),

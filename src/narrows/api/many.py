@@ -30,6 +30,7 @@ async def send_prefix(call: Call) -> Reply:
         **_key_of(call, body.dry_run),
     )
     outcome = await call.service.send_prefix(operation)
+    call.is_done = not outcome.dry_run
     shown = messages.PrefixResult(
         resolved=outcome.resolved,
         triggers=await replies.trigger_messages(call.service, outcome.triggers),
@@ -52,6 +53,7 @@ async def purge(call: Call) -> Reply:
         **_key_of(call, body.dry_run),
     )
     outcome = await call.service.purge(operation)
+    call.is_done = not outcome.dry_run
     shown = messages.PurgeResult(
         deleted=outcome.deleted, dry_run=outcome.dry_run, would_delete=outcome.would_delete
     )

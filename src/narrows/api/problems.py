@@ -8,7 +8,7 @@ import logging
 import msgspec
 
 from narrows.api.routing import WrongMethod
-from narrows.errors import InternalError, NarrowsError, StorageError, Unavailable, status_of
+from narrows.errors import InternalError, NarrowsError, OutcomeUnknown, StorageError, Unavailable, status_of
 from narrows.wire import messages
 
 logger = logging.getLogger("narrows.api")
@@ -20,9 +20,16 @@ class ClientGone(Exception):
     """The client has gone before its request was whole; there is nobody to answer."""
 
 
-def reply(error: Exception, request_id: str) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """Status, body and headers of an error."""
+def reply(
+    error: Exception, request_id: str, *, is_done: bool = False
+) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+    """Status, body and headers of an error. `is_done`: what was asked for is committed, and only its reply is not
+    there; then nothing may say that nothing was done."""
     shown = _shown(error, request_id)
+    if is_done and isinstance(shown, Unavailable):
+        shown = OutcomeUnknown(
+            "It was done, but the store cannot be read now for the reply. Look at it later."
+        )
     headers: list[tuple[bytes, bytes]] = []
     if isinstance(shown, WrongMethod):
         headers.append((b"allow", shown.allow.encode()))

@@ -95,7 +95,7 @@ async def save_checkpoint(call: Call) -> Reply:
     """Keep any JSON value with the run, in place of what it kept before."""
     body = await bodies.decode(call, run_bodies.CHECKPOINT)
     state = bodies.payload_text(body.state, "state") or "null"
-    run = await call.service.perform(SaveCheckpoint(**await _caller(call), state=state))
+    run = await call.perform(SaveCheckpoint(**await _caller(call), state=state))
     return _state(run.status)
 
 
@@ -103,7 +103,7 @@ async def log_line(call: Call) -> Reply:
     """Write a line into the run's timeline."""
     body = await bodies.decode(call, run_bodies.LOG)
     operation = LogLine(**await _caller(call), level=body.level, message=body.message)
-    return _state((await call.service.perform(operation)).status)
+    return _state((await call.perform(operation)).status)
 
 
 async def save_progress(call: Call) -> Reply:
@@ -112,13 +112,13 @@ async def save_progress(call: Call) -> Reply:
     if body.percent is None and body.message is None:
         raise InvalidRequest("Say how far the run is by percent, by message, or by both.")
     operation = SaveProgress(**await _caller(call), percent=body.percent, message=body.message)
-    return _state((await call.service.perform(operation)).status)
+    return _state((await call.perform(operation)).status)
 
 
 async def heartbeat(call: Call) -> Reply:
     """Renew the lease of the run."""
     await bodies.decode(call, run_bodies.HEARTBEAT)
-    run = await call.service.perform(Heartbeat(**await _caller(call), lease_us=WORKER_LEASE_US))
+    run = await call.perform(Heartbeat(**await _caller(call), lease_us=WORKER_LEASE_US))
     return 200, encode(run_render.lease(run))
 
 
@@ -129,27 +129,27 @@ async def complete_run(call: Call) -> Reply:
     """End the run with its result."""
     body = await bodies.decode(call, run_bodies.COMPLETE)
     result = bodies.payload_text(body.result, "result")
-    return _state(await call.service.perform(CompleteRun(**await _ending(call, body), result=result)))
+    return _state(await call.perform(CompleteRun(**await _ending(call, body), result=result)))
 
 
 async def fail_run(call: Call) -> Reply:
     """End this attempt with an error."""
     body = await bodies.decode(call, run_bodies.FAIL)
     operation = FailRun(**await _ending(call, body), error=body.error, retry=body.retry)
-    return _state(await call.service.perform(operation))
+    return _state(await call.perform(operation))
 
 
 async def release_run(call: Call) -> Reply:
     """Give the run back unfinished; no attempt is counted."""
     body = await bodies.decode(call, run_bodies.RELEASE)
-    return _state(await call.service.perform(ReleaseRun(**await _ending(call, body))))
+    return _state(await call.perform(ReleaseRun(**await _ending(call, body))))
 
 
 async def sleep_run(call: Call) -> Reply:
     """Set the run down for a time."""
     body = await bodies.decode(call, run_bodies.SLEEP)
     operation = SleepRun(**await _ending(call, body), duration_secs=body.duration_secs)
-    outcome = await call.service.perform(operation)
+    outcome = await call.perform(operation)
     return 200, encode(run_render.wait_result(outcome, (None,), several=False))
 
 
@@ -174,7 +174,7 @@ async def wait_for_event(call: Call) -> Reply:
     schemas = {each.wanted.expected_schema for each in asked} - {None}
     if schemas:
         await asyncio.to_thread(_compile, schemas)
-    outcome = await call.service.perform(
+    outcome = await call.perform(
         WaitForEvents(
             **caller,
             events=tuple(each.wanted for each in asked),

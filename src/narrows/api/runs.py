@@ -51,7 +51,7 @@ async def _read(call: Call, project_id: str) -> Run:
 
 async def cancel_run(call: Call) -> Reply:
     """Cancel a run, and whatever it waits for."""
-    canceled = await call.service.perform(
+    canceled = await call.perform(
         CancelRun(
             actor=call.credential.actor,
             project_id=await call.project(),

@@ -40,7 +40,7 @@ async def _read(call: Call, project_id: str) -> records.Trigger:
 
 async def cancel_trigger(call: Call) -> Reply:
     """Cancel exactly this trigger."""
-    outcome = await call.service.perform(
+    outcome = await call.perform(
         CancelTrigger(
             actor=call.credential.actor,
             project_id=await call.project(),

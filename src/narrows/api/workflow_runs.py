@@ -71,7 +71,7 @@ async def cancel_workflow_run(call: Call) -> Reply:
     """Cancel a workflow run, and whatever goes on of it."""
     project_id = await call.project()
     operation = CancelWorkflowRun(**_asked(call, project_id), workflow_run_id=call.param)
-    await call.service.perform(operation)
+    await call.perform(operation)
     return await workflow_replies.workflow_run(call, project_id, call.param)
 
 

@@ -89,7 +89,7 @@ async def update_workflow(call: Call) -> Reply:
         text=text,
         definition=await _good_definition(call, project_id, merged, text),
     )
-    return await workflow_replies.workflow(await call.service.perform(operation), text)
+    return await workflow_replies.workflow(await call.perform(operation), text)
 
 
 async def delete_workflow(call: Call) -> Reply:
@@ -100,7 +100,7 @@ async def delete_workflow(call: Call) -> Reply:
         entropy=call.entropy(),
         workflow=call.param,
     )
-    return 200, encode(workflow_render.workflow(await call.service.perform(operation)))
+    return 200, encode(workflow_render.workflow(await call.perform(operation)))
 
 
 async def dry_run_workflow(call: Call) -> Reply:
