@@ -15,14 +15,22 @@ _SETTLED_BY_THE_CLOCK = (FactKind.TRIGGER_TIMED_OUT, FactKind.TRIGGER_RECEIVED)
 AT_THE_END = 1_000_000
 
 
+class InATurn(NamedTuple):
+    """What was over its time, a trigger or a workflow run, when a turn loaded it: in its first round or a later one.
+    The turn is that before the operation of this place, or (AT_THE_END) that after all of them."""
+
+    place: int
+    turn_round: int
+    id: str
+
+
 class CameDue(NamedTuple):
     """What the clock settled when a batch was loaded, before any of its operations: triggers, and workflow runs; and
-    which workflow runs were over their time when a turn loaded them: that before the operation of this place, or
-    (AT_THE_END) that after all of them."""
+    what it settled in its turns."""
 
     trigger_ids: Sequence[str] = ()
     workflow_run_ids: Sequence[str] = ()
-    in_a_turn: Sequence[tuple[int, str]] = ()
+    in_a_turn: Sequence[InATurn] = ()
 
 
 #: Is told of operations that were executed together, and what came of them.
@@ -37,6 +45,7 @@ class LedgerWriter(Writer):
     _came_due = CameDue()
     _told: Any = None
     _place = AT_THE_END
+    _round = 0
 
     @classmethod
     def watch(cls, writer: Writer, executed: Ledger) -> None:
@@ -60,6 +69,19 @@ class LedgerWriter(Writer):
         finally:
             self._place = AT_THE_END
 
+    async def _turn(self, connection: Any, tx: Transaction) -> None:
+        self._round, take = 0, tx.notes.take
+
+        def counted() -> Any:
+            self._round += 1
+            return take()
+
+        tx.notes.take = counted  # type: ignore[method-assign]
+        try:
+            await super()._turn(connection, tx)
+        finally:
+            tx.notes.take = take  # type: ignore[method-assign]
+
     async def _load(self, connection: Any, tx: Transaction, touches: Sequence[Touch]) -> None:
         facts, overdue = len(tx.facts), set(tx._overdue)
         await super()._load(connection, tx, touches)
@@ -69,4 +91,5 @@ class LedgerWriter(Writer):
         if tx.notes.acting is None:
             self._came_due = CameDue([*before, *settled], [*runs, *over], in_a_turn)
         else:
-            self._came_due = CameDue(before, runs, [*in_a_turn, *((self._place, each) for each in over)])
+            found = [InATurn(self._place, self._round, each) for each in (*settled, *over)]
+            self._came_due = CameDue(before, runs, [*in_a_turn, *found])

@@ -112,8 +112,9 @@ class Held:
     held_until: int
     trigger_id: str | None
     sent_by: str | None = None
-    #: How many messages, one out of the other, led to it.
+    #: How many messages, one out of the other, led to it; when it was kept.
     hops: int = 0
+    kept_at: int = 0
 
     def row(self) -> tuple[Any, ...]:
         return (

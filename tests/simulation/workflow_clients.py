@@ -35,10 +35,9 @@ def draw_plan(world: World, rng: random.Random, slug: str) -> Plan:
     """A plan that the product takes for a definition."""
     keys = [key for key in world.character.keys if key != NEEDED]
     drawing = Drawing(rng, keys or KEYS[:1], PREFIXES, world.character.jobs)
-    children = SLUGS[SLUGS.index(slug) + 1 :]
+    plan = drawing.plan(slug, SLUGS[SLUGS.index(slug) + 1 :], SCHEMAS)
     if rng.random() < 0.05:
-        children = SLUGS  # itself, too
-    plan = drawing.plan(slug, children, SCHEMAS)
+        plan.start_itself()
     parsed = READING.check(plan.text())
     assert parsed.definition is not None, parsed.faults
     plan.definition = parsed.definition

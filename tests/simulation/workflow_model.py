@@ -10,7 +10,7 @@ from typing import Any
 from narrows.core.ids import make_id
 from narrows.storage.writer import Outcome
 from tests.core.slow_workflows import WRONG
-from tests.simulation.ledger import AT_THE_END
+from tests.simulation.ledger import AT_THE_END, InATurn
 from tests.simulation.run_values import ModelRun
 from tests.simulation.values import Held, Violation, Wait
 from tests.simulation.workflow_plans import Plan
@@ -45,17 +45,13 @@ class WorkflowModel(Turning):
         wall: int,
         came_due: Iterable[str],
         overdue: Iterable[str],
-        in_a_turn: Iterable[tuple[int, str]],
+        in_a_turn: Iterable[InATurn],
     ) -> None:
         """What its operations look at is loaded, and what is over its time settled with that, before any of them."""
         self.now, self.wall, self.place = now, wall, -1
-        for trigger_id in came_due:
-            wait = self.waits.get(trigger_id)
-            if wait is None or self.in_time(wait).status == "waiting":
-                raise Violation(f"{trigger_id} was settled by the clock, and the model has {wait}")
-        self.overdue_in_turn = list(in_a_turn)
-        for run_id in overdue:
-            self.note_overdue(run_id)
+        self.in_a_turn = list(in_a_turn)
+        for each in (*came_due, *overdue):
+            self.look_at_the_clock(each)
 
     def end_batch(self) -> None:
         self.place = AT_THE_END
@@ -97,7 +93,7 @@ class WorkflowModel(Turning):
 
     def _keep(self, *arguments: Any) -> Held:
         held = super()._keep(*arguments)
-        held.hops = self.hops
+        held.hops, held.kept_at = self.hops, self.now
         return held
 
     def _DeleteRuns(self, operation: Any, value: Any) -> Any:  # noqa: N802 - named after the operation

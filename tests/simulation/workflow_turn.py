@@ -5,7 +5,7 @@ end, or before somebody looks. The slow reference says what becomes of the steps
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.simulation.run_values import ModelRun
@@ -32,33 +32,31 @@ class Turning(Working):
 
     # ---- the turn ----
 
-    def note_overdue(self, run_id: str) -> None:
-        run = self.workflow_runs.get(run_id)
+    def look_at_the_clock(self, over: str) -> None:
+        """A wait or a workflow run is over its time, and somebody has looked at it."""
+        wait, run = self.waits.get(over), self.workflow_runs.get(over)
+        if wait is not None and self.in_time(wait).status != "waiting":
+            return
         if run is None or run.due_at is None or run.due_at > self.wall:
-            raise Violation(f"the time of the workflow run {run_id} is not over")
+            raise Violation(f"{over} was settled by the clock, and the model has {wait or run}")
         self.note(run, Happening("timed_out"))
 
-    def _look_at_the_clock(self, workflow_run_ids: Collection[str]) -> None:
-        found = [
-            (place, each)
-            for place, each in self.overdue_in_turn
-            if place <= self.place and each in workflow_run_ids
-        ]
-        for each in found:
-            self.overdue_in_turn.remove(each)
-            self.note_overdue(each[1])
-
     def turn(self) -> None:
+        turn_round = 0
         while self._notes:
+            turn_round += 1
             taken, self._notes = self._notes, {}
-            # Those that are taken in now are looked at first, others whenever it be.
-            self._look_at_the_clock(taken)
             runs = [self.workflow_runs[run_id] for run_id in taken]
+            for run in runs:
+                if run.due_at is not None and run.due_at <= self.wall:
+                    # However late anybody sees it, it was so before anything else happened.
+                    taken[run.id].insert(0, Happening("timed_out"))
+            for each in self.in_a_turn:
+                if (each.place, each.turn_round) == (self.place, turn_round) and each.id not in taken:
+                    self.look_at_the_clock(each.id)
             for run in sorted(runs, key=self._first_to_open):
                 if not run.has_ended:
                     self._advance(run, taken[run.id])
-            if not self._notes:
-                self._look_at_the_clock(self.workflow_runs)
         for project_id, event_key, why in self._doubts:
             if (project_id, event_key) not in self._closed:
                 raise Violation(why)
@@ -118,6 +116,7 @@ class Turning(Working):
         end: Happening | None = note
         if note.what == "judge":
             assert isinstance(note.source, StepGroup)
+            note.source.is_away = False
             end = self._judge(note.source)
             if end is not None:
                 end = end._replace(step=note.step, source=note.source)

@@ -42,6 +42,9 @@ class StepGroup:
     veto: bool = False
     is_pause: bool = False
     is_decided: bool = False
+    #: A large event that was held before this commit has to be loaded before it can be looked into: then it is judged like
+    #: one with a veto.
+    is_away: bool = False
 
 
 @dataclass(slots=True, eq=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.simulation.ledger import InATurn
 from tests.simulation.run_model import Model
 from tests.simulation.run_values import ModelRun
 from tests.simulation.values import Violation, Wait, fits
@@ -28,6 +29,7 @@ END_OF_RUN = {"dead_letter": "failed"}
 #: An attempt that is the last one, however many there are.
 FINAL = 1_000_000
 SECOND_US = 1_000_000
+INLINE_PAYLOAD_BYTES = 1_024
 
 
 class Working(Model):
@@ -39,10 +41,9 @@ class Working(Model):
         self.messages: dict[str, ModelMessage] = {}
         self.seen: Seen = NOTHING_SEEN
         self.hops = 0
-        #: The place of the operation in its batch; which workflow runs the turns before some of them find to be over
-        #: their time.
+        #: The place of the operation in its batch, and what the turns between them find to be over its time.
         self.place = 0
-        self.overdue_in_turn: list[tuple[int, str]] = []
+        self.in_a_turn: list[InATurn] = []
         self._notes: dict[str, list[Happening]] = {}
         #: Keys of which another workflow run of the same turn had to be first, or to leave.
         self._doubts: list[tuple[str, str, str]] = []
@@ -66,7 +67,7 @@ class Working(Model):
             super()._follow(wait)
         elif group.is_decided:
             pass
-        elif group.veto:
+        elif group.veto or group.is_away:
             self.note(group.run, Happening("judge", group.ref, source=group))
         elif (end := self._judge(group)) is not None:
             self.note(group.run, end._replace(step=group.ref, source=group))
@@ -190,6 +191,8 @@ class Working(Model):
     def _take_held(self, wait: Wait) -> None:
         for held in self.deliverable(wait.project_id, wait.event_key):
             if wait.status == "waiting" and fits(wait.schema, held.payload):
+                if isinstance(wait.group, StepGroup) and wait.group.distinct and held.kept_at != self.now:
+                    wait.group.is_away |= len(held.payload or "") > INLINE_PAYLOAD_BYTES
                 before, self.hops = self.hops, max(self.hops, held.hops)
                 self.receive(wait, held.payload, held.sent_by)
                 self.hops = before

@@ -95,3 +95,33 @@ async def test_the_event_of_a_step_that_is_skipped_in_the_same_commit_is_no_outp
         assert await flows.states(run_id) == "sr"
         (run,) = await flows.job_runs(run_id)
         assert json.loads(run.payload or "") == {"parent_outputs": {"a": None}}
+
+
+@pytest.mark.parametrize("error", [None, "broken"])
+async def test_what_happens_after_the_time_of_a_workflow_run_ends_it_in_no_other_way(
+    backend: Backend, error: str | None
+) -> None:
+    """A job that ended before the timer came by completed the run, or failed it: that it is over was found only when the
+    turn loaded it. (An event was too late already: its wait leads to the run before anything happens.)"""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job(max_attempts=1)
+        run_id = await flows.begin(step("a"), timeout_secs=10)
+        (run,) = await flows.claim()
+        bench.clock.advance(secs=11)
+        await bench.service.perform(flows.finishing(run, "done", error=error))
+        ended = await flows.run(run_id)
+        assert (ended.status, ended.error) == ("timed_out", "its time was over")
+        assert ended.steps == ("c" if error is None else "f")
+
+
+async def test_what_a_late_job_would_have_started_is_not_started_and_taken_back(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.job()
+        run_id = await flows.begin(step("a"), wait("b", "a"), timeout_secs=10)
+        (run,) = await flows.claim()
+        bench.clock.advance(secs=11)
+        await bench.service.perform(flows.finishing(run, "done"))
+        assert (await flows.status(run_id), await flows.states(run_id)) == ("timed_out", "cx")
+        assert not bench.commits[-1].triggers

@@ -77,6 +77,9 @@ class Turns:
         run = tx.workflow_run(*key)
         if run is None or run.status in WORKFLOW_RUN_ENDED:
             return  # what comes after the end concerns nobody
+        # That its time is over may be seen only now that it is loaded. It was so before anything of this batch happened:
+        # how late the timer is, nobody may see, and which operations load the run beforehand makes no difference.
+        noted = [*tx.notes.take_of(key), *noted]
         version = (run.workflow_id, run.workflow_version)
         definition = self._definitions.known(run.project_id, *version)
         if definition is None:

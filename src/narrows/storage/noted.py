@@ -102,6 +102,10 @@ class Notes:
         self.advanced.update(taken)
         return taken
 
+    def take_of(self, key: RunKey) -> list[Noted]:
+        """The same of one workflow run alone."""
+        return self._of_runs.pop(key, [])
+
     def noted_by(self, key: RunKey) -> frozenset[int | None]:
         """Which operations of the batch had a part in what happened to a workflow run."""
         return frozenset(self._tickets[key])
