@@ -152,7 +152,7 @@ def seen_in(committed: Committed) -> Seen:
             for each in committed.messages
         ],
         HELD: [
-            (each.id, each.project_id, each.event_key, each.held_until)
+            (each.id, each.project_id, each.event_key, each.held_until, each.sent_by)
             for each in committed.held_events
             if each.event_id is None
         ],

@@ -312,7 +312,7 @@ class WorkflowModel(Turning):
 
     def _learn_held_id(self, held: Held) -> None:
         """It is in no answer, and nowhere if a wait of this very commit has taken it."""
-        row_id = self.seen.find_held(held.project_id, held.event_key, held.held_until, self.held)
+        row_id = self.seen.find_held(held, self.held)
         held.id = row_id or make_id(self.now, 0, len(self.held))
         self.held[held.id] = held
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tests.simulation.values import Violation
+from tests.simulation.values import Held, Violation
 
 #: In both dialects.
 STEP_TRIGGERS = """
@@ -21,7 +21,7 @@ MESSAGES = """
     select project_id, id, kind, subject_id, hops, body, case when payload_id is null then payload
       else (select p.body from payloads as p where p.project_id = m.project_id and p.id = m.payload_id) end
     from messages as m where kind <> 'cancel_runs_of_job'"""
-HELD = "select id, project_id, event_key, held_until from held_events where event_id is null"
+HELD = "select id, project_id, event_key, held_until, sent_by from held_events where event_id is null"
 
 
 class SeenTrigger(NamedTuple):
@@ -119,10 +119,9 @@ class Seen:
                 return row
         raise Violation(f"no message {kind} to {subject_id} was written that says {dict(body)}")
 
-    def find_held(
-        self, project_id: str, event_key: str, held_until: int, known: Collection[str]
-    ) -> str | None:
-        wanted = [project_id, event_key, held_until]
+    def find_held(self, held: Held, known: Collection[str]) -> str | None:
+        """Of several that were kept under one key in one commit some may be taken already: so also by who sent it."""
+        wanted = [held.project_id, held.event_key, held.held_until, held.sent_by]
         ids = (row[0] for row in self._query(HELD) if list(row[1:]) == wanted)
         return min((each for each in ids if each not in known), default=None)
 
