@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from narrows.core.run_records import Run
@@ -25,12 +25,15 @@ from tests.workflows.histories import History
 from tests.workflows.kit import Workflows
 
 #: A campaign takes many more.
-EXAMPLES = {"sqlite": 6, "postgres": 1}
+EXAMPLES = {"sqlite": 14, "postgres": 2}
 if given_examples := os.environ.get("NARROWS_WORKFLOW_EXAMPLES"):
     EXAMPLES = dict.fromkeys(EXAMPLES, int(given_examples))
 STEPS = 25
 LIMITS = Limits(held_per_key=HELD_PER_KEY, held_per_project=HELD_PER_PROJECT)
-CHANCE = st.randoms(use_true_random=False)
+#: One draw a history. Were each choice drawn, the same draws would not always give the same story (what is asked beside
+#: the writer comes back as its threads will have it), which Hypothesis refuses, and long stories would be cut off.
+CHANCE = st.randoms(use_true_random=True)
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # a seed that is smaller tells no shorter story
 NO_CHECKS = list(HealthCheck)
 
 
@@ -49,7 +52,7 @@ def on_empty(database: str, folder: Path, story: Callable[[Backend], Any]) -> No
 def test_the_store_and_the_reference_tell_the_same_story(
     database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(max_examples=EXAMPLES[database], deadline=None, suppress_health_check=NO_CHECKS)
+    @settings(max_examples=EXAMPLES[database], deadline=None, phases=PHASES, suppress_health_check=NO_CHECKS)
     @given(CHANCE)
     def tell(rng: random.Random) -> None:
         async def story(backend: Backend) -> None:
@@ -69,7 +72,7 @@ def test_the_store_and_the_reference_tell_the_same_story(
 def test_what_comes_in_one_commit_ends_like_what_comes_one_after_the_other(
     database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    @settings(max_examples=EXAMPLES[database], deadline=None, suppress_health_check=NO_CHECKS)
+    @settings(max_examples=EXAMPLES[database], deadline=None, phases=PHASES, suppress_health_check=NO_CHECKS)
     @given(CHANCE)
     def tell(rng: random.Random) -> None:
         async def story(backend: Backend) -> None:
