@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from narrows.operations.reads.listing import ListTriggers
@@ -11,21 +12,20 @@ from narrows.storage.verify import CHECKS
 from tests.simulation.clients import PROJECTS
 from tests.simulation.run_ending import check_runs
 from tests.simulation.server import database
-from tests.simulation.values import DAY_US, Violation
-from tests.simulation.virtual import NEAR_US
+from tests.simulation.values import DAY_US, Violation, Wait
 from tests.simulation.workflow_ending import check_workflows
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 SECOND_US = 1_000_000
-#: Lateness allowed to a time-out while the server runs.
-LATE_US = 50_000
-#: After a start the role first reads its mark and a page of the index, and each of these reads may take as long as
-#: any event of the virtual loop: what falls due meanwhile counts from then.
-STARTING_US = 4 * NEAR_US
-#: Allowed to what was overdue at a start, and where a write failed.
-LATE_AFTER_START_US = 5 * SECOND_US
+#: Lateness allowed to any time-out, also to what was overdue at a start, and where a write failed.
+LATE_US = 5 * SECOND_US
+#: So long the role may rest while something is due: the shortest sleep of its loop (a millisecond), and one event of
+#: the virtual loop that happens as it wakes.
+REST_US = 2_000
+#: The mark and two pages of the index, four operations, a page of the recheck, and the mark again.
+CALLS_A_ROUND = 9
 
 
 async def check_the_end(world: World) -> None:
@@ -53,21 +53,50 @@ def _check_timers(world: World) -> None:
     for wait in world.model.waits.values():
         if wait.status == "waiting" and wait.expires_at < now - LATE_US:
             raise Violation(f"{wait} was never timed out; now is {now}")
-        in_its_time = wait.status == "timed_out" or (wait.is_sleep and wait.status == "received")
-        if in_its_time and _lateness(world, wait.expires_at, wait.settled_at or 0) > 0:
-            raise Violation(f"{wait} was timed out too late; lives of the server: {world.lives}")
+        if wait.status == "timed_out" or (wait.is_sleep and wait.status == "received"):
+            _check_in_time(world, wait)
 
 
-def _lateness(world: World, due: int, settled_at: int) -> int:
-    """By how much a time-out missed what is promised, given when the server was up."""
+def _check_in_time(world: World, wait: Wait) -> None:
+    """It was timed out as soon as the server could that was up."""
+    due, settled_at = wait.expires_at, wait.settled_at or 0
     for started, ended in world.lives:
-        if ended and ended < max(due, started) + LATE_AFTER_START_US:
+        since = max(due, started)
+        if ended and ended < since + LATE_US:
             continue  # this life was too short to be held to it
-        failed = any(due - LATE_AFTER_START_US <= at <= settled_at for at in world.faults.failed_at_us)
-        if started < due and not failed:
-            return settled_at - max(due, started + STARTING_US) - LATE_US
-        return settled_at - max(due, started) - LATE_AFTER_START_US
-    return 0
+        if settled_at > since + LATE_US:
+            raise Violation(f"{wait} was timed out too late; lives of the server: {world.lives}")
+        failed = any(due - LATE_US <= at <= settled_at for at in world.faults.failed_at_us)
+        if settled_at > since + REST_US and not failed:
+            _check_calls(world, wait, since)
+        return
+
+
+def _check_calls(world: World, wait: Wait, since: int) -> None:
+    """From when it was due until it was settled its role was waiting for answers, and for few of them.
+
+    Not how long that took: each answer may be as late as chance will have it (20 ms, and what else is pending then),
+    and what falls due in the midst of a round is taken by the next. So of two rounds at most the answers may lie
+    between, in which nobody knew of it or its own operation was on the way; and of one round more for each wait that
+    was due before it, since a round takes the earliest. But the role never rests meanwhile."""
+    settled_at = wait.settled_at or 0
+    first = bisect_left(world.calls, since, key=lambda call: call[1])
+    calls = sorted(call for call in world.calls[first:] if call[0] <= settled_at)
+    worked_until = since
+    for began, ended in (*calls, (settled_at, settled_at)):
+        if began > worked_until + REST_US:
+            raise Violation(f"{wait} was due, and its role rested from {worked_until} to {began}")
+        worked_until = max(worked_until, ended)
+    ahead = [
+        each
+        for each in world.model.waits.values()
+        if (each.expires_at, each.id) < (wait.expires_at, wait.id)
+        and (each.settled_at is None or each.settled_at >= since)
+    ]
+    if len(calls) > CALLS_A_ROUND * (2 + len(ahead)):
+        raise Violation(
+            f"{wait} was due, and {len(calls)} calls came before it, with {len(ahead)} ahead of it"
+        )
 
 
 def _check_facts(world: World) -> None:

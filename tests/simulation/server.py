@@ -187,8 +187,11 @@ class Server:
         self.service = Service(self.store, feed, clock, buffer)
         outgoing = outgoing_to(endpoints, clock)
         self.engine = Engine(self.service, all_roles(self.service, buffer, RETENTION_DAYS, outgoing))
-        self.started_at = clock.now()
-        self.engine.start()
+
+    def tell_calls(self, name: str, told: list[tuple[int, int]]) -> None:
+        """Keep of a role when each of its calls began and was answered."""
+        role: Any = next(role for role in self.engine.roles if role.name == name)
+        role._service = ToldService(self.service, told)
 
     async def ask(self, request: Coroutine[Any, Any, T]) -> T:
         """A request of a client, handled in a task of the server's own."""
@@ -205,6 +208,30 @@ class Server:
         connection = database().raw
         if connection.in_transaction:
             connection.execute("rollback")
+
+
+class ToldService:
+    """The service, for one of its callers: it keeps when each call began and was answered."""
+
+    def __init__(self, service: Service, told: list[tuple[int, int]]) -> None:
+        self._service = service
+        self._told = told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._service, name)
+
+    async def perform(self, operation: Any) -> Any:
+        return await self._tell(self._service.perform(operation))
+
+    async def read(self, read: Any) -> Any:
+        return await self._tell(self._service.read(read))
+
+    async def _tell(self, call: Coroutine[Any, Any, T]) -> T:
+        began = self.clock.now()
+        try:
+            return await call
+        finally:
+            self._told.append((began, self.clock.now()))
 
 
 class Tokens:

@@ -23,7 +23,7 @@ from narrows.storage.writer import Result, Ticket
 from tests.simulation.character import character_of
 from tests.simulation.clients import PROJECTS, Client
 from tests.simulation.comparing import DUMP_COUNTERS, DUMP_HELD, DUMP_TRIGGERS, compare
-from tests.simulation.ending import LATE_AFTER_START_US, LATE_US, check_the_end, verify_store
+from tests.simulation.ending import LATE_US, check_the_end, verify_store
 from tests.simulation.ledger import CameDue
 from tests.simulation.run_comparing import DUMP_RUN_COUNTERS, DUMP_RUNS, compare_runs
 from tests.simulation.run_ending import LONGEST_END_US
@@ -130,6 +130,8 @@ class World:
         self._mine: set[asyncio.Task[Any]] = set()
         self._problem: BaseException | None = None
         self.lives: list[tuple[int, int]] = []
+        #: When the calls of the role that times waits out began and were answered.
+        self.calls: list[tuple[int, int]] = []
         self.result = ""
 
     # ---- the run ----
@@ -270,6 +272,8 @@ class World:
         if self.crashes:
             verify_store()
         self.server = Server(self.loop, self.clock, self._executed, self._die, self.faults, self.endpoints)
+        self.server.tell_calls("expire", self.calls)
+        self.server.engine.start()
         self.lives.append((self.clock.now(), 0))
         self.up.set()
 
@@ -377,7 +381,7 @@ class World:
 
     async def _until_quiet(self) -> None:
         """Until the waits that end soon have ended."""
-        quiet_at = max([self.calm_at + LATE_AFTER_START_US, *(at + LATE_US for at in self._soon())])
+        quiet_at = max([self.calm_at, *self._soon()]) + LATE_US
         await asyncio.sleep(max(0, quiet_at - self.clock.now()) / SECOND_US)
 
     def digest(self) -> str:
