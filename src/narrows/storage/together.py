@@ -2,7 +2,7 @@
 one row with an array of records for each, beside the locks of rows too, writes one statement with a part for each. Pure text.
 
 Parts of one statement do not see one another's changes, so that writes go together only where each has a
-table of its own.
+table of its own, or where the one makes new rows and the other changes old ones (`_OLD_AND_NEW`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from narrows.storage.statements import for_postgres
 
 _NUMBER = re.compile(r"\$(\d+)")
 _TABLE = re.compile(r"^(?:insert\s+into|update|delete\s+from)\s+(\w+)")
+#: Of these no change touches what has to be unique, and no batch makes a row and changes it by another statement.
+_OLD_AND_NEW = frozenset({"triggers", "runs", "steps", "workflow_runs"})
 #: Combinations whose text is kept.
 _KEPT = 1_000
 
@@ -44,24 +46,28 @@ def writes(names: tuple[str, ...]) -> str:
 
 @lru_cache(_KEPT)
 def apart(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """The writes, in their order, in groups of which each has one statement for a table at most."""
+    """The writes, in their order, in groups of which each can be one statement."""
     groups: list[list[str]] = [[]]
-    tables: set[str] = set()
+    taken: dict[str, set[str]] = {}
     for name in names:
-        table = _table_of(name)
-        if table in tables:
+        verb, table = _verb_and_table(name)
+        earlier = taken.get(table, set())
+        if earlier and not (
+            table in _OLD_AND_NEW and earlier | {verb} == {"insert", "update"} and verb not in earlier
+        ):
             groups.append([])
-            tables.clear()
-        tables.add(table)
+            taken.clear()
+        taken.setdefault(table, set()).add(verb)
         groups[-1].append(name)
     return tuple(tuple(group) for group in groups if group)
 
 
-def _table_of(name: str) -> str:
-    match = _TABLE.match(for_postgres()[name].sql)
+def _verb_and_table(name: str) -> tuple[str, str]:
+    sql = for_postgres()[name].sql
+    match = _TABLE.match(sql)
     if match is None:
         raise ValueError(f"{name} writes to no table that could be told")
-    return match[1]
+    return sql.partition(" ")[0], match[1]
 
 
 def _arrays(names: Sequence[str], taken: int = 0) -> list[str]:
