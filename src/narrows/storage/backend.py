@@ -47,10 +47,9 @@ class WriteConnection(Reader, Protocol):
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """Several loads at once, each as by `load`."""
 
-    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
+    async def begin(self, touches: Sequence[Touch]) -> None:
         """Begin a transaction that holds whatever locks these touches need: what is loaded by them then
-        stays as it is until the end. Answers what was learned on the way that they lead to, so that it can
-        be loaded with them."""
+        stays as it is until the end."""
 
     async def lock(self, touches: Sequence[Touch]) -> None:
         """Take the locks that these touches need beyond those that are held. Raises BackendFailure (`retry`)

@@ -1,9 +1,9 @@
 """Which locks a batch needs on a database with several writers, from what its operations touch. Pure.
 
 The declared order, the same for every writer of every node: names (in one statement, sorted), then the
-rows of the roots (workflow runs, then runs: also those of workflow runs, which a claim locks alone), then triggers
-that are their own root, limited jobs, deliveries, messages (each by
-id), and last what is claimed, which never waits. So two writers may wait in a line, never in a circle.
+rows of the roots (workflow runs, then runs: also those of workflow runs, which a claim locks alone), then triggers,
+deliveries, messages, limited jobs (each by id), and last what is claimed, which never waits. So two writers may
+wait in a line, never in a circle.
 
 A name is locked where the absence of a row matters, which no row's lock can protect: a wait that sees no
 held event and a send that sees no wait would commit past each other. Names that many look at and few
@@ -74,6 +74,13 @@ class Locks(NamedTuple):
         return bool(
             self.trigger_keys or self.trigger_ids or self.token_hashes or self.event_ids or self.run_ids
         )
+
+    @property
+    def job_names(self) -> list[int]:
+        """The names of the jobs of all projects whose roots are named: a workflow run that advances starts runs of
+        them, most likely."""
+        named = (self.trigger_keys, self.trigger_ids, self.run_ids)
+        return sorted({name_of("jobs", key[0]) for keys in named for key in keys})
 
 
 def needed(touches: Iterable[Touch]) -> Locks:

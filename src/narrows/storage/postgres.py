@@ -15,7 +15,7 @@ from narrows.core.records import Trigger
 from narrows.core.states import TriggerStatus
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks, together
-from narrows.storage.at_hand import AtHand, with_locks
+from narrows.storage.at_hand import CLAIMED, WITH_LOCKS, AtHand, asked
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.line import Line
 from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost, is_taken
@@ -35,7 +35,6 @@ SETTINGS: Final = {
     "jit": "off",
 }
 _SET_LOCAL: Final = "".join(f"set local {name} = {value}; " for name, value in SETTINGS.items())
-_CLAIMED: Final = "queued_runs_by_job"
 _ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
 _STATUS: Final = Trigger._fields.index("status")
 
@@ -133,7 +132,7 @@ class PostgresConnection:
 
     # ---- the transaction -----------------------------------------------------------------------
 
-    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
+    async def begin(self, touches: Sequence[Touch]) -> None:
         """Begin, and take the locks in their order (`locks.py`)."""
         needed = locks.needed([*touches, *self._also])
         self._wrote = False
@@ -148,7 +147,7 @@ class PostgresConnection:
             )
             self.line.in_transaction = True
             self._names = dict(names)
-            return await self._lock_rows(needed, with_locks(touches))
+            await self._lock_rows(needed, touches)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -160,51 +159,50 @@ class PostgresConnection:
         needed.trigger_ids.extend(key for key in delivered if key not in needed.trigger_ids)
         return sorted({**dict(needed.names), **found}.items())
 
-    async def _lock_rows(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> list[Touch]:
-        """Answers who waits for the triggers that the batch names; what is `wanted` is read on the way."""
+    async def _lock_rows(self, needed: locks.Locks, touches: Sequence[Touch]) -> None:
+        """What is good to read with the locks is read with the first of them, what is claimed with the last."""
         self._locked.clear()
         self._at_hand = AtHand()
-        waiters: list[Touch] = []
         self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
-        statements = self.line.statements
+        wanted = asked(touches, WITH_LOCKS)
         if needed.has_roots:
-            waiters += await self._lock_roots(needed, wanted)
-        for statement, keys in (
-            ("lock_limited_jobs", needed.claimed_jobs),
-            ("lock_deliveries", needed.deliveries),
-            ("lock_messages", needed.messages),
-        ):
+            await self._lock_roots(needed, wanted)
+            wanted = {}
+        for statement, keys in (("lock_deliveries", needed.deliveries), ("lock_messages", needed.messages)):
             if keys:
-                found = await self.line.fetch(statements[statement].sql, *_columns(keys, 2))
-                if statement == "lock_limited_jobs":
-                    self._limited = {row[0] for row in found}
+                await self.line.fetch(self.line.statements[statement].sql, *_columns(keys, 2))
         if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
-            ((self._now,),) = await self.line.fetch(statements["time_now"].sql)
+            await self._lock_limited_jobs(needed, {**wanted, **asked(touches, CLAIMED)})
         self._told(self._now)
-        return waiters
 
-    async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> list[Touch]:
-        ((runs, triggers, newest, waiting, self._now, *found),) = await self.line.fetch(
+    async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
+        (
+            (workflow_runs, runs, triggers, roots, groups, newest, names, self._now, *found),
+        ) = await self.line.fetch(
             together.beside("lock_roots", tuple(wanted)),
             *_columns(needed.trigger_keys, 2),
             *_columns(needed.trigger_ids, 2),
             *_columns(needed.token_hashes, 1),
             *_columns(needed.event_ids, 3),
             *_columns(needed.run_ids, 2),
+            needed.job_names,
             *self._arrays(wanted),
         )
-        self._locked.update(runs, (row[1] for row in triggers))
+        self._locked.update(row[1] for rows in (workflow_runs, runs, triggers) for row in rows)
+        self._names = dict.fromkeys(names, False) | self._names
         self._at_hand.keep(wanted, found)
+        self._at_hand.keep_roots(workflow_runs, runs, roots)
+        self._at_hand.keep_rows("wait_groups_by_id", groups)
         self._at_hand.keep_triggers(triggers, newest, needed)
-        waiters: list[Touch] = []
-        for project_id, root_id, run_id, group_id in waiting:
-            waiters.append(("roots_by_id", project_id, root_id))
-            waiters.append(("wait_groups_by_id", project_id, group_id))
-            if run_id is not None:
-                waiters.append(("runs_by_id", project_id, run_id))
-            else:
-                waiters.append(("workflow_runs_by_id", project_id, root_id))
-        return waiters
+
+    async def _lock_limited_jobs(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
+        ((limited, self._now, *found),) = await self.line.fetch(
+            together.beside("lock_limited_jobs", tuple(wanted)),
+            *_columns(needed.claimed_jobs, 2),
+            *self._arrays(wanted),
+        )
+        self._limited = set(limited)
+        self._at_hand.keep(wanted, found)
 
     async def lock(self, touches: Sequence[Touch]) -> None:
         """Tried, never waited for: whoever has one of these may wait for what is held here. Then the batch begins
@@ -318,14 +316,14 @@ class PostgresConnection:
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         found, left = self._at_hand.take(wanted)
         # What is claimed comes last and never waits, so that nobody waits for who claims.
-        claimed = left.pop(_CLAIMED, None)
+        claimed = {name: left.pop(name) for name in CLAIMED if name in left}
         try:
             if left:
                 (row,) = await self.line.fetch(together.loads(tuple(left)), *self._arrays(left))
                 for name, rows in zip(left, row, strict=True):
                     found[name] = [*found[name], *rows]
-            if claimed is not None:
-                found[_CLAIMED] = await self.line.load(_CLAIMED, claimed)
+            for name, rows in claimed.items():
+                found[name] = [*found[name], *await self.line.load(name, rows)]
         except Exception as error:
             raise self._failure(error) from error
         self._check_locked(found)
@@ -355,7 +353,7 @@ class PostgresConnection:
                 also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
             elif name in ("runs_by_id", "workflow_runs_by_id"):
                 also.update((name, row[0], row[1]) for row in rows if row[1] not in self._locked)
-            elif name == _CLAIMED:
+            elif name in CLAIMED:
                 self._locked.update(row[1] for row in rows)
             elif name == "jobs_by_id" and self._claiming:
                 # It got its limit after the locks were taken.

@@ -206,11 +206,10 @@ class SqliteConnection:
     async def lock(self, touches: Sequence[Touch]) -> None:
         """Nobody else writes."""
 
-    async def begin(self, touches: Sequence[Touch]) -> Sequence[Touch]:
+    async def begin(self, touches: Sequence[Touch]) -> None:
         """One process writes, and has one writer: its transaction is all the lock there is."""
         await self.rollback()  # where the disk refused even that the last time
         self._run("begin immediate")
-        return ()
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
         return [self._write(each) for each in writes]

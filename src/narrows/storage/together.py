@@ -32,7 +32,7 @@ def beside(first: str, names: tuple[str, ...]) -> str:
     """The one row of the first statement, and behind its columns what `loads` answers. All of it sees what was
     committed before it began, also where the first one waits for a lock."""
     sql = for_postgres()[first].sql
-    taken = max(int(number) for number in _NUMBER.findall(sql))
+    taken = max(map(int, _NUMBER.findall(sql)))
     return f"select {', '.join(('first.*', *_arrays(names, taken)))} from ({sql}) as first"
 
 

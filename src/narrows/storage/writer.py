@@ -255,7 +255,7 @@ class Writer:
         await self._step("begin")
         touches = [touch for ticket in batch for touch in ticket.touches]
         try:
-            touches += await connection.begin(touches)
+            await connection.begin(touches)
             tx = Transaction(*self._stamp(connection.now), self.limits, connection.writer_name)
             await self._load(connection, tx, touches)
             await self._step("loaded")

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from narrows.core.states import TriggerStatus
+from narrows.core.states import RunStatus, TriggerStatus
 from narrows.errors import Conflict
 from narrows.operations.events import SendToCallback
 from narrows.storage.calls import WRITERS, Calls
 from tests.storage.kit import Bench, PostgresBackend
 from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
+from tests.storage.runs import Runs
+from tests.workflows.kit import Workflows, wait
 
 #: Begin with the locks of names, lock rows, write, commit.
 USUAL_TRIPS = 4
@@ -97,6 +99,74 @@ async def test_a_send_that_waited_meets_the_wait_that_was_opened_meanwhile(
         await sending
         assert (await one.get_by_id(first.id)).status == TriggerStatus.CANCELED
         assert (await one.get_by_id(second.id)).status == TriggerStatus.RECEIVED
+
+
+async def test_an_event_that_waited_for_the_workflow_run_sees_how_far_that_has_come(
+    database: PostgresBackend,
+) -> None:
+    """Both events found their waits open; the second one is what the step behind both has waited for."""
+    async with node(database) as one, node(database) as other:
+        flows = Workflows(one)
+        run_id = await flows.begin(wait("a"), wait("b"), wait("after", "a", "b"))
+        with Points(one).holding("flushed") as reached:
+            ahead = asyncio.create_task(one.send("a", "1"))
+            await reached.wait()
+            behind = asyncio.create_task(other.send("b", "2"))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await asyncio.gather(ahead, behind)
+        assert await flows.states(run_id) == "ccw"
+
+
+async def test_an_event_that_waited_for_the_workflow_run_does_not_meet_a_wait_that_was_closed(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as one, node(database) as other:
+        flows = Workflows(one)
+        run_id = await flows.begin(wait("a"), wait("b", "a"))
+        with Points(one).holding("flushed") as reached:
+            canceling = asyncio.create_task(flows.cancel(run_id))
+            await reached.wait()
+            behind = asyncio.create_task(other.send("a", "1"))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await canceling
+        with pytest.raises(Conflict):
+            await behind
+        assert await flows.states(run_id) == "xx"
+
+
+async def test_a_cancel_that_waited_for_the_run_closes_the_wait_that_began_meanwhile(
+    database: PostgresBackend,
+) -> None:
+    """The run's row is read under its lock; its first wait, with the root row, is looked up behind it."""
+    async with node(database) as one, node(database) as other:
+        runs, theirs = Runs(one), Runs(other)
+        await runs.put()
+        run = await runs.dispatch()
+        with Points(one).holding("flushed") as reached:
+            waiting = asyncio.create_task(runs.wait(run, "a"))
+            await reached.wait()
+            canceling = asyncio.create_task(other.perform(theirs.canceling(run)))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await asyncio.gather(waiting, canceling)
+        assert (await runs.get(run)).status == RunStatus.CANCELED
+        assert (await one.get("a")).status == TriggerStatus.CANCELED
+
+
+async def test_a_claim_that_waited_for_the_limit_counts_what_was_handed_out_meanwhile(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as one, node(database) as other:
+        runs, theirs = Runs(one), Runs(other)
+        await runs.put(max_concurrency=2)
+        for _ in range(3):
+            await runs.trigger()
+        with Points(one).holding("flushed") as reached:
+            ahead = asyncio.create_task(one.perform(runs.claiming()))
+            await reached.wait()
+            behind = asyncio.create_task(other.perform(theirs.claiming(limit=2)))
+            await until(lambda: waiting_for_locks(database) == 1)
+        ((first,),), (found,) = await asyncio.gather(ahead, behind)
+        assert len({first.id, *(run.id for run in found)}) == 2
 
 
 async def test_a_wait_that_waited_for_the_lock_is_the_next_under_its_key(database: PostgresBackend) -> None:

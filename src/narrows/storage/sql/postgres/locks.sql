@@ -1,38 +1,38 @@
--- The locks of a batch, in the declared order: advisory locks on names, then the rows of roots, then the
--- triggers that are their own root. Each statement takes its locks in the order of ids, so that two nodes
+-- The locks of a batch, in the declared order: advisory locks on names, then the rows of roots, then triggers,
+-- deliveries, messages, limited jobs. Each statement takes its locks in the order of ids, so that two nodes
 -- can wait for one another in a line, but never in a circle.
 
 -- name: lock_roots
 -- Resolves what the batch names to the roots that it belongs to (links never change): workflow runs, then runs,
--- also those of a workflow run, which a claim locks without their root. Locks those, then
--- the triggers that have neither. Answers which runs were locked; these triggers as they are under their locks
--- (what another changed before is read anew, unlike everything else of a statement), their columns in the order
--- of core.records.Trigger; which trigger was the newest of each key when this began; who waits for the triggers
--- that are waiting still; and the time after the last lock.
+-- also those of a workflow run, which a claim locks without their root. Locks those, then the triggers themselves.
+-- Answers all of these as they are under their locks (what another changed before is read anew, unlike everything
+-- else of a statement), their columns in the order of core's records; then what cannot have changed before them:
+-- the root rows of what has not ended, the wait groups of triggers that are waiting. Then which trigger was the
+-- newest of each key when this began; where there are workflow runs, which of these names ($11) were free to be
+-- shared; and the time after the last lock.
 with by_key as (
-  select t.project_id, i.event_key, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
+  select t.project_id, i.event_key, t.id, t.root_id, t.job_run_id
   from unnest($1::text[], $2::text[]) as i(project_id, event_key)
   cross join lateral (
-    select n.project_id, n.id, n.root_id, n.job_run_id, n.wait_group_id, n.status from triggers as n
+    select n.project_id, n.id, n.root_id, n.job_run_id from triggers as n
     where n.project_id = i.project_id and n.event_key = i.event_key
     order by n.ordinal desc limit 1) as t
-), by_id as (
-  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
-  from unnest($3::text[], $4::text[]) as i(project_id, id)
-  join triggers as t on t.project_id = i.project_id and t.id = i.id
-), by_url as (
-  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
+), ids as (
+  select i.project_id, i.id from unnest($3::text[], $4::text[]) as i(project_id, id)
+  union all
+  select c.project_id, c.trigger_id
   from unnest($5::text[]) as i(token_hash)
   join callback_urls as c on c.token_hash = i.token_hash
-  join triggers as t on t.project_id = c.project_id and t.id = c.trigger_id
-), by_event_id as (
-  select t.project_id, t.id, t.root_id, t.job_run_id, t.wait_group_id, t.status
+  union all
+  select h.project_id, h.trigger_id
   from unnest($6::text[], $7::text[], $8::text[]) as i(project_id, event_key, event_id)
   join held_events as h on h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
-  join triggers as t on t.project_id = h.project_id and t.id = h.trigger_id
 ), named as materialized (
-  select k.project_id, k.id, k.root_id, k.job_run_id, k.wait_group_id, k.status from by_key as k
-  union select * from by_id union select * from by_url union select * from by_event_id
+  select k.project_id, k.id, k.root_id, k.job_run_id from by_key as k
+  union
+  select t.project_id, t.id, t.root_id, t.job_run_id
+  from ids as i
+  join triggers as t on t.project_id = i.project_id and t.id = i.id
 ), roots_named as materialized (
   select n.project_id, n.root_id as id from named as n where n.root_id is not null
   union
@@ -46,7 +46,9 @@ with by_key as (
   from roots_named as n
   join runs as r on r.project_id = n.project_id and r.id = n.id
 ), locked_workflow_runs as materialized (
-  select w.project_id, w.id
+  select w.project_id, w.id, w.workflow_id, w.workflow_version, w.version, w.status, w.steps, w.payload,
+    w.payload_id, w.error, w.tags, w.parent_run_id, w.parent_step, w.depth, w.hops, w.retry_of,
+    w.created_by, w.created_at, w.due_at, w.finished_at, w.last_fact_id
   from workflow_runs_named as n
   join workflow_runs as w on w.project_id = n.project_id and w.id = n.id
   order by w.project_id, w.id
@@ -54,7 +56,11 @@ with by_key as (
 ), before as materialized (
   select count(*) as locked from locked_workflow_runs
 ), locked_runs as materialized (
-  select r.project_id, r.id
+  select r.project_id, r.id, r.job_id, r.version, r.status, r.priority, r.attempt, r.dispatch,
+    r.timeout_secs, r.max_attempts, r.root_id, r.workflow_run_id, r.workflow_step_run_id, r.payload,
+    r.payload_id, r.result, r.result_id, r.state, r.state_id, r.error, r.tags, r.progress, r.holder,
+    r.wait_group_id, r.replay_of, r.created_by, r.created_at, r.scheduled_at, r.due_at,
+    r.dispatched_at, r.finished_at, r.last_fact_id
   from before
   join roots_named as n on before.locked >= 0
   join runs as r on r.project_id = n.project_id and r.id = n.id
@@ -72,26 +78,33 @@ with by_key as (
   from first
   join named as n on first.locked >= 0
   join triggers as t on t.project_id = n.project_id and t.id = n.id
-  where n.root_id is null or not exists (
-    select 1 from locked_runs as l where l.project_id = n.project_id and l.id = n.root_id)
-    and not exists (
-    select 1 from locked_workflow_runs as l where l.project_id = n.project_id and l.id = n.root_id)
   order by t.project_id, t.id
   for no key update of t
 )
-select array(select l.id from locked_runs as l union all select l.id from locked_workflow_runs as l), array(select row(l.*) from locked_triggers as l),
+select array(select row(l.*) from locked_workflow_runs as l), array(select row(l.*) from locked_runs as l),
+  array(select row(l.*) from locked_triggers as l),
+  array(select row(o.project_id, o.id, o.kind, o.created_at, o.ended_at)
+    from workflow_runs_named as n join roots as o on o.project_id = n.project_id and o.id = n.id),
+  array(select row(g.project_id, g.id, g.root_id, g.run_id, g.mode, g.needed, g.trigger_ids, g.on_timeout,
+      g.on_cancel, g.created_at, g.workflow_run_id, g.distinct_by, g.has_veto)
+    from (select distinct t.project_id, t.wait_group_id from locked_triggers as t where t.status = 'waiting') as l
+    join wait_groups as g on g.project_id = l.project_id and g.id = l.wait_group_id),
   array(select row(k.project_id, k.event_key, k.id) from by_key as k),
-  array(select row(n.project_id, n.root_id, n.job_run_id, n.wait_group_id) from named as n
-    where n.status = 'waiting' and n.wait_group_id is not null),
+  array(select i.number from unnest($11::bigint[]) as i(number)
+    where case when (select b.locked from before as b) > 0 then pg_try_advisory_xact_lock_shared(i.number) end),
   cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 
 -- name: lock_limited_jobs
--- Who hands out runs of a job with a limit counts them alone.
-select j.id from unnest($1::text[], $2::text[]) as i(project_id, id)
-join jobs as j on j.project_id = i.project_id and j.id = i.id
-where j.max_concurrency is not null
-order by j.project_id, j.id
-for no key update of j
+-- Who hands out runs of a job with a limit counts them alone. Answers which jobs have one, and the time after
+-- these last locks.
+with locked as materialized (
+  select j.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+  join jobs as j on j.project_id = i.project_id and j.id = i.id
+  where j.max_concurrency is not null
+  order by j.project_id, j.id
+  for no key update of j
+)
+select array(select l.id from locked as l), cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 
 -- name: try_runs
 -- Runs of roots that are locked: nobody else but a claim has these.
