@@ -236,6 +236,7 @@ def of_engine(scene: Scene) -> Any:
             reads.CountWorkflowRuns(),
             reads.QueuedJobs(),
             reads.PendingMessages(limit),
+            reads.PendingMessages(limit, tuple(each.id for each in scene.some(scene.messages, 3))),
             *(
                 reads.LiveRunsOfJob(
                     each.project_id, each.subject_id, scene.pick(("", a_run(scene)[1])), each.id, limit

@@ -311,3 +311,4 @@ def test_messages_are_read_oldest_first(reads: Reads) -> None:
     ]
     put(reads, messages[::-1])
     assert reads.read(PendingMessages(2)) == tuple(messages[:2])
+    assert reads.read(PendingMessages(2, ("m0", "gone"))) == tuple(messages[1:])

@@ -100,7 +100,9 @@ async def test_a_definition_that_is_not_at_hand_is_read_beside_the_writer_once_f
         assert [name.partition("_")[0] for name in read] == ["asyncio"]
 
 
-async def test_events_that_cannot_be_held_yet_keep_no_other_message_waiting(backend: Backend) -> None:
+async def test_events_that_cannot_be_held_yet_keep_no_other_message_waiting(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with opened(backend, limits=Limits(held_per_key=1)) as bench:
         flows = Workflows(bench)
         await flows.define(wait("x", key="x:{{workflow_run_id}}"), slug="below")
@@ -111,6 +113,17 @@ async def test_events_that_cannot_be_held_yet_keep_no_other_message_waiting(back
         for _ in range(3):
             await flows._messages.round()
         assert (await flows.child(above, "c")).status == "running"
+        # While they wait nobody reads them, with payloads of up to 1 MiB each.
+        answers, right = [], bench.service.read
+
+        async def noting(read: Any) -> Any:
+            answers.append(await right(read))
+            return answers[-1]
+
+        monkeypatch.setattr(bench.service, "read", noting)
+        await flows._messages.round()
+        assert answers == [()]
+        monkeypatch.undo()
         # They are tried again, and held when there is room.
         await bench.open("full")
         for _ in range(4):

@@ -71,14 +71,13 @@ class ConsumeMessagesRole(Role):
     async def round(self) -> int | None:
         now, members = self._service.clock.now(), self._service.members
         self._postponed = {key: at for key, at in self._postponed.items() if at > now}
-        # What has to wait stands in nobody's way, however much of it there is.
-        limit = MESSAGES_A_ROUND + len(self._postponed)
-        messages: list[Message] = await self._service.read(PendingMessages(limit))
+        # What has to wait stands in nobody's way, however much of it there is: nor is it read each time.
+        pending = PendingMessages(MESSAGES_A_ROUND, tuple(self._postponed))
+        messages: list[Message] = await self._service.read(pending)
         # A message's time is a stamp, which may be ahead of the clock: one's own does not wait for that.
         ready = [
             (message.created_at + grace_us if (grace_us := members.grace_us(message.id)) else now, message)
             for message in messages
-            if message.id not in self._postponed
         ]
         steps = [self._consume(message) for ready_at, message in ready if ready_at <= now]
         # Side by side, so that they share commits; one that fails keeps no other from being consumed.

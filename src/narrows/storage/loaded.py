@@ -32,8 +32,8 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
-from narrows.core.states import ENDED, HeldStatus, RunStatus, WorkflowRunStatus
-from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
+from narrows.core.states import ENDED, HeldStatus, RunStatus
+from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowVersion
 from narrows.storage import links
 from narrows.storage.lookups import LOOKUPS, TABLES, TALLIES, TO_CHANGE, Touch
 from narrows.storage.statistics import Statistics
@@ -292,22 +292,8 @@ class Loaded:
     def workflow_run(self, project_id: str, workflow_run_id: str) -> WorkflowRun | None:
         return self._get(WorkflowRun, project_id, workflow_run_id)
 
-    def workflow_run_count(self, project_id: str, workflow_id: str, status: WorkflowRunStatus) -> int:
-        """How many runs of the workflow are in this state; its counters must have been touched."""
-        stored = self._get(WorkflowRunCounters, project_id, workflow_id)
-        changed = self._statistics.workflow_runs(project_id, workflow_id, status)
-        return (getattr(stored, status) if stored else 0) + changed
-
     def step(self, project_id: str, workflow_run_id: str, number: int) -> Step | None:
         return self._get(Step, project_id, workflow_run_id, str(number))
-
-    def step_by_ref(self, project_id: str, workflow_run_id: str, step_ref: str) -> Step | None:
-        step_id = f"{workflow_run_id}:{step_ref}"
-        for step in self._records[Step].values():
-            if step.id == step_id and step.project_id == project_id:
-                found: Step = step
-                return found
-        return None
 
     def payload(self, project_id: str, payload_id: str) -> Payload | None:
         """For its text, which never changes; how many hold it may be different by now."""

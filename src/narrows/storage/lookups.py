@@ -34,7 +34,7 @@ from narrows.core.run_records import (
     RunCounters,
     WaitGroup,
 )
-from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowRunCounters, WorkflowVersion
+from narrows.core.workflow_records import Step, Workflow, WorkflowRun, WorkflowVersion
 
 #: (lookup name, *key)
 Touch = tuple[str, ...]
@@ -71,7 +71,6 @@ LOOKUPS: dict[str, type[Any]] = {
     "workflows_by_slug": Workflow,
     "workflow_versions_by_id": WorkflowVersion,
     "workflow_runs_by_id": WorkflowRun,
-    "workflow_run_counters_by_workflow": WorkflowRunCounters,
     "steps_by_number": Step,
     "steps_by_ref": Step,
     "payloads_by_id": Payload,
@@ -94,7 +93,6 @@ TALLIES: dict[type[Any], int] = {
     HeldTally: 2,
     RunCounters: 2,
     ReplayTally: 2,
-    WorkflowRunCounters: 2,
 }
 
 

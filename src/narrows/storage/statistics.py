@@ -54,10 +54,6 @@ class Statistics:
         deltas = self._runs.get((project_id, job_id))
         return 0 if deltas is None else deltas[_RUN_COLUMN[status]]
 
-    def workflow_runs(self, project_id: str, workflow_id: str, status: str) -> int:
-        deltas = self._workflow_runs.get((project_id, workflow_id))
-        return 0 if deltas is None else deltas[_WORKFLOW_RUN_COLUMN[status]]
-
     # ---- a change ----------------------------------------------------------------------------
 
     def count(self, old: Any, new: Any) -> None:

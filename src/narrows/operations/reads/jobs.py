@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from narrows.core.ids import is_id
+from narrows.core.json_texts import compact
 from narrows.core.run_records import Job, Message
 from narrows.errors import NotFound
 from narrows.operations.reads.paging import Page, Walk, bound_of, clamped, look, page_of
@@ -64,12 +65,15 @@ class QueuedJobs:
 
 @dataclass(frozen=True, slots=True)
 class PendingMessages:
-    """What one root has asked of others and is not done yet, of all projects, the oldest first."""
+    """What one root has asked of others and is not done yet, of all projects, the oldest first; without those
+    that are `postponed`, by their ids."""
 
     limit: int
+    postponed: tuple[str, ...] = ()
 
     async def run(self, reader: Reader) -> tuple[Message, ...]:
-        return tuple(Message(*row) for row in await reader.rows("pending_messages", most=self.limit))
+        rows = await reader.rows("pending_messages", most=self.limit, postponed=compact(self.postponed))
+        return tuple(Message(*row) for row in rows)
 
 
 async def find_job(reader: Reader, project_id: str, job: str) -> Job | None:

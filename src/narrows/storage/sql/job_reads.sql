@@ -49,10 +49,12 @@ where exists (select 1 from runs as r
 order by i.project_id, i.job_id
 
 -- name: pending_messages
--- What is not consumed yet, of all projects, the oldest first.
+-- What is not consumed yet, of all projects, the oldest first; without those that have to wait, of which only
+-- the ids are looked at.
 select m.project_id, m.id, m.kind, m.subject_id, m.cursor, m.hops, m.created_at, m.body,
   coalesce(m.payload, p.body) as payload, m.payload_id
 from messages as m
 left join payloads as p on p.project_id = m.project_id and p.id = m.payload_id
+where m.id not in (select named.value from @each(:postponed) as named)
 order by m.id
 limit :most

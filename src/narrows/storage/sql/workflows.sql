@@ -121,16 +121,6 @@ delete from steps
 where (project_id, workflow_run_id) in (select i.project_id, i.workflow_run_id
   from @input(project_id text, workflow_run_id text) as i)
 
--- name: workflow_run_counters_by_workflow
-select c.project_id, c.workflow_id, '' as writer, cast(sum(c.running) as bigint) as running,
-  cast(sum(c.paused) as bigint) as paused, cast(sum(c.completed) as bigint) as completed,
-  cast(sum(c.failed) as bigint) as failed, cast(sum(c.timed_out) as bigint) as timed_out,
-  cast(sum(c.canceled) as bigint) as canceled
-from @input(project_id text, workflow_id text) as i
-cross join workflow_run_counters as c
-where c.project_id = i.project_id and c.workflow_id = i.workflow_id
-group by c.project_id, c.workflow_id
-
 -- name: add_workflow_run_counters
 insert into workflow_run_counters (project_id, workflow_id, writer, running, paused, completed, failed, timed_out,
   canceled)
