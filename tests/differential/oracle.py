@@ -4,6 +4,7 @@ after it what the database has to hold. Its rules stand in `tests/simulation` (w
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from narrows.errors import Refusal
@@ -91,7 +92,8 @@ class Oracle(AccessModel):
         """Compare with every row of every table. Raises Violation."""
         texts = {(project_id, payload_id): body for project_id, payload_id, body, _ in rows["payloads"]}
         triggers = _picked(rows, "triggers", WAIT_COLUMNS, texts)
-        compare(self, triggers, _picked(rows, "held_events", HELD_COLUMNS, texts), rows["counters"])
+        counters = [row[:-1] for row in rows["counters"]]
+        compare(self, triggers, _picked(rows, "held_events", HELD_COLUMNS, texts), counters)
         groups = {(row[0], row[1]): row[6] for row in rows["wait_groups"]}
         runs = [
             (*row[:-1], groups.get((row[0], row[-1]))) for row in _picked(rows, "runs", RUN_COLUMNS, texts)
@@ -112,6 +114,9 @@ class Oracle(AccessModel):
             [row[1:] for row in rows["workflow_run_counters"]],
             [message for message in messages if message.kind != "cancel_runs_of_job"],
         )
+        live = Counter(run.project_id for run in self.workflow_runs.values() if not run.has_ended)
+        found = Counter({row[0]: row[-1] for row in rows["counters"] if row[-1]})
+        _check_same("workflow runs that go on", sorted(live.items()), sorted(found.items()))
 
     def _check_notified(self, rows: Rows) -> None:
         found = sorted(_picked(rows, "deliveries", DELIVERY_COLUMNS, {}))

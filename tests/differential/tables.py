@@ -78,7 +78,7 @@ _WRITTEN: dict[str, str] = {
     "insert_projects": "projects", "update_projects": "projects",
     "insert_api_keys": "api_keys", "update_api_keys": "api_keys",
     "insert_jobs": "jobs", "update_jobs": "jobs",
-    "insert_roots": "roots", "end_roots": "roots", "delete_roots": "roots",
+    "insert_roots": "roots", "update_roots": "roots", "delete_roots": "roots",
     "insert_payloads": "payloads", "release_payloads": "payloads", "delete_released_payloads": "payloads",
     "insert_runs": "runs", "update_runs": "runs", "renew_runs": "runs", "delete_runs": "runs",
     "insert_wait_groups": "wait_groups", "delete_wait_groups": "wait_groups",

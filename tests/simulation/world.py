@@ -208,7 +208,10 @@ class World:
         )
         raw = database().raw
         with raw:
-            raw.execute("insert into roots values (?, 'run', 'run', ?, null)", (project_id, now))
+            raw.execute(
+                "insert into roots (project_id, id, kind, created_at) values (?, 'run', 'run', ?)",
+                (project_id, now),
+            )
             raw.execute(
                 """insert into triggers (project_id, id, event_key, ordinal, version, trigger_type, source_type,
                      status, root_id, timeout_secs, requested_at, expires_at, opened_by, last_fact_id)

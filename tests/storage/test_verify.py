@@ -144,6 +144,11 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "delete from workflow_run_counters",
         "delete from workflow_runs where status = 'completed'",
     ),
+    "verify_live_workflow_runs": (
+        "update counters set workflow_runs = workflow_runs + 1",
+        "delete from counters",
+    ),
+    "verify_descendants": ("update roots set descendants = 0",),
     "verify_workflows": (
         "delete from workflow_versions where version = 1",
         "delete from workflow_versions where version = 2",
@@ -234,6 +239,8 @@ FAULTS: dict[str, tuple[str, ...]] = {
         "update workflow_runs set depth = 1 where status = 'paused'",
         "update workflow_runs set depth = 2 where depth = 1",
         "update workflow_runs set parent_step = null where depth = 1 and finished_at is not null",
+        "update workflow_runs set top_run_id = null where depth = 1 and finished_at is not null",
+        "update workflow_runs set top_run_id = 'other' where depth = 1 and finished_at is not null",
         "update workflow_runs set parent_step = 8 where depth = 1 and finished_at is not null",
         "update steps set status = 'canceled', finished_at = 1 where status = 'running'",
         "update steps set child_run_id = 'other' where status = 'running'",

@@ -48,6 +48,9 @@ def wait(ref: str, *depends_on: str, key: str | None = None, **fields: Any) -> d
 class Workflows:
     """`roles` are run by hand: nothing happens in between but what a test does."""
 
+    #: Whether messages are left.
+    pending = PendingMessages(1)
+
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
         service = bench.service
@@ -279,7 +282,7 @@ class Workflows:
     async def messages(self) -> int:
         """Consume messages until there are none; answers in how many rounds."""
         rounds = 0
-        while await self.bench.service.read(PendingMessages(1)):
+        while await self.bench.service.read(self.pending):
             await self._messages.round()
             rounds += 1
             assert rounds < 1_000

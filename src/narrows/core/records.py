@@ -180,13 +180,15 @@ class UnmatchedEvent(NamedTuple):
 
 class Root(NamedTuple):
     """What a waiter belongs to: a top-level run or a workflow run. A client's wait has no row: it
-    is its own root and ends when it is settled."""
+    is its own root and ends when it is settled. `descendants` counts the workflow runs that were started below
+    it, directly or not."""
 
     project_id: str
     id: str
     kind: str
     created_at: int
     ended_at: int | None
+    descendants: int = 0
 
 
 class Counters(NamedTuple):
@@ -200,6 +202,7 @@ class Counters(NamedTuple):
     canceled: int
     wait_us: int  # summed over received triggers: received_at - requested_at
     held: int
+    workflow_runs: int = 0  # that go on
 
 
 class HeldTally(NamedTuple):

@@ -13,7 +13,7 @@ from narrows.core.run_records import Message
 from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind, MessageKind, WorkflowRunStatus
 from narrows.core.workflow_definitions import EMIT_HOLD_SECS, Definition
 from narrows.core.workflow_records import Workflow
-from narrows.errors import Conflict, InvalidRequest, NotFound, Refusal, SchemaMismatch
+from narrows.errors import Conflict, InvalidRequest, LimitReached, NotFound, Refusal, SchemaMismatch
 from narrows.operations.base import ENGINE, Answers
 from narrows.operations.delivery import Event, send_by_key
 from narrows.operations.events import event_touches
@@ -23,6 +23,7 @@ from narrows.operations.workflow_runs import (
     Superseded,
     begin_run,
     check_placeholders,
+    check_room,
     new_run,
     workflow_run_touches,
 )
@@ -33,6 +34,11 @@ from narrows.storage.transaction import Transaction
 
 #: Runs in one commit.
 CHUNK: Final = 500
+
+TOO_MANY_DESCEND: Final = (
+    "{most} workflow runs descend from {top} already, the most allowed; trigger the others by themselves, or look "
+    "whether a workflow starts itself"
+)
 
 #: How the end of a sub-workflow is told to the step that started it.
 _END_OF_CHILD: Final = {
@@ -114,8 +120,9 @@ class CancelRunsOfJob(MessageOperation):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartSubWorkflow(MessageOperation):
-    """Start the run that a step asks for, under the message's own id. `workflow` and its newest `definition` are as
-    they were read, None where there is none: then the step is told that it has failed. Raises Superseded."""
+    """Start the run that a step asks for, under the message's own id, and count it where all that descend from one
+    are counted: at the root of the topmost. `workflow` and its newest `definition` are as they were read, None where
+    there is none: then the step is told that it has failed, as it is where one more is too many. Raises Superseded."""
 
     workflow: Workflow | None
     definition: Definition | None
@@ -124,6 +131,8 @@ class StartSubWorkflow(MessageOperation):
         slug = self.body["workflow_slug"]
         return [
             *super(StartSubWorkflow, self).touches(),
+            ("counters_by_project", self.message.project_id),
+            ("roots_by_id", self.message.project_id, self.body["top_run_id"]),
             *workflow_touches(self.message.project_id, slug),
             # The child's row, which is not there yet: its locks are as of any other run.
             *workflow_run_touches(self.message.project_id, self.message.id),
@@ -143,8 +152,16 @@ class StartSubWorkflow(MessageOperation):
             raise Superseded("the workflow has just changed")
         try:
             check_placeholders(self.definition, message.payload)
+            check_room(tx, message.project_id)
         except InvalidRequest as fault:
             self._refuse(tx, "; ".join(fault.details))
+            return False
+        except LimitReached as full:
+            self._refuse(tx, full.message.removesuffix("."))
+            return False
+        if not self._is_counted(tx):
+            most = f"{tx.limits.descendants:,}"
+            self._refuse(tx, TOO_MANY_DESCEND.format(top=body["top_run_id"], most=most), final=True)
             return False
         run = new_run(tx, workflow, self.definition, message.id, f"workflow_run:{message.subject_id}")
         run = run._replace(
@@ -154,18 +171,29 @@ class StartSubWorkflow(MessageOperation):
             parent_step=body["step"],
             depth=body["depth"],
             hops=message.hops,
+            top_run_id=body["top_run_id"],
         )
         tx.delete(message)  # the run holds its payload from now on
         begin_run(tx, run, ENGINE.label, self.entropy)
         return True
 
-    def _refuse(self, tx: Transaction, error: str) -> None:
+    def _is_counted(self, tx: Transaction) -> bool:
+        """One more descends from the topmost run; False where it has as many as it may have. That row is locked with
+        its run, so that the count is exact whoever else starts something below it."""
+        top = tx.root(self.message.project_id, self.body["top_run_id"])
+        if top is None or top.descendants >= tx.limits.descendants:
+            return False
+        tx.save(top._replace(descendants=top.descendants + 1))
+        return True
+
+    def _refuse(self, tx: Transaction, error: str, *, final: bool = False) -> None:
         """The step is told by a message, like of any other end."""
         body = {
             "step": self.body["step"],
             "child_run_id": self.message.id,
             "status": WorkflowRunStatus.FAILED,
             "error": error,
+            "final": final,
         }
         self.consume(tx)
         tx.save(
@@ -207,6 +235,7 @@ class TellParent(MessageOperation):
                 body["error"],
                 message.payload,
                 message.payload_id,
+                final=body.get("final", False),
                 hops=message.hops,
                 entropy=self.entropy,
             )

@@ -232,7 +232,12 @@ def _start_child(root: Root, row: Step, work: SubWorkflow, payload: str | None) 
     """By a message, whose id is that of the child's run: it can be named, and canceled, before it is there."""
     child_id = root.tx.new_id(root.entropy)
     root.tx.save(row._replace(child_run_id=child_id))
-    body = {"step": row.step, "workflow_slug": work.workflow_slug, "depth": root.run.depth + 1}
+    body = {
+        "step": row.step,
+        "workflow_slug": work.workflow_slug,
+        "depth": root.run.depth + 1,
+        "top_run_id": root.run.top_run_id or root.run.id,
+    }
     root.send(MessageKind.START_WORKFLOW_RUN, root.run.id, body, Value(payload), message_id=child_id)
 
 

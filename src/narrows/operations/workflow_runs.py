@@ -13,7 +13,7 @@ from narrows.core.step_states import fresh, kept, statuses
 from narrows.core.triggers import CANCELED_BY_USER
 from narrows.core.workflow_definitions import Definition, unresolved_placeholders
 from narrows.core.workflow_records import Workflow, WorkflowRun
-from narrows.errors import Conflict, InvalidRequest, NotFound
+from narrows.errors import Conflict, InvalidRequest, LimitReached, NotFound
 from narrows.operations.base import Actor, ProjectOperation, check_project
 from narrows.operations.waits import keep_text
 from narrows.operations.workflows import find_workflow, workflow_touches
@@ -45,6 +45,17 @@ def find_workflow_run(tx: Transaction, project_id: str, workflow_run_id: str) ->
     return run
 
 
+def check_room(tx: Transaction, project_id: str) -> None:
+    """Raise LimitReached if one more may not go on in the project; its counters must have been touched."""
+    most = tx.limits.workflow_runs_per_project
+    if tx.live_workflow_runs(project_id) >= most:
+        raise LimitReached(
+            f"The project has {most:,} workflow runs that go on, the most allowed. Let some end, or cancel them: "
+            "GET /v1/workflow-runs?status=running lists them.",
+            retry_after_secs=60,
+        )
+
+
 def note(
     tx: Transaction,
     run: WorkflowRun,
@@ -63,7 +74,7 @@ class TriggerWorkflow(ProjectOperation):
     """Start a run of `workflow` (slug or id) by the definition of `version` of what was found under that name, the
     workflow `workflow_id`. `payload` and `tags` are JSON texts.
 
-    Raises NotFound, Superseded, or InvalidRequest where a placeholder cannot resolve.
+    Raises NotFound, Superseded, InvalidRequest where a placeholder cannot resolve, or LimitReached.
     """
 
     workflow: str
@@ -81,6 +92,7 @@ class TriggerWorkflow(ProjectOperation):
         return [
             *self.credential(),
             ("projects_by_id", self.project_id),
+            ("counters_by_project", self.project_id),
             *workflow_touches(self.project_id, self.workflow),
         ]
 
@@ -93,6 +105,7 @@ class TriggerWorkflow(ProjectOperation):
         if definition is None or (workflow.id, workflow.version) != read:
             raise Superseded(f"The workflow {workflow.slug!r} has just changed. Trigger it again.")
         check_placeholders(definition, self.payload)
+        check_room(tx, self.project_id)
         payload_id = keep_text(tx, self.project_id, self.payload, self.entropy)
         run = new_run(tx, workflow, definition, tx.new_id(self.entropy), self.actor.label)
         run = run._replace(payload=self.payload, payload_id=payload_id, tags=self.tags)
@@ -201,7 +214,8 @@ def check_lives(run: WorkflowRun, verb: str) -> None:
 class RetryWorkflowRun(ProjectOperation):
     """Start a new run that keeps the finished outputs of one that has ended badly, by the same definition.
 
-    `steps` is how many the definition has. Raises NotFound, or Conflict where it lives still or was completed.
+    `steps` is how many the definition has. Raises NotFound, Conflict where it lives still or was completed, or
+    LimitReached.
     """
 
     workflow_run_id: str
@@ -211,6 +225,7 @@ class RetryWorkflowRun(ProjectOperation):
     def touches(self) -> list[Touch]:
         return [
             *self.credential(),
+            ("counters_by_project", self.project_id),
             *workflow_run_touches(self.project_id, self.workflow_run_id),
             *(
                 ("steps_by_number", self.project_id, self.workflow_run_id, str(step))
@@ -226,6 +241,7 @@ class RetryWorkflowRun(ProjectOperation):
                 f"The workflow run {ended.id} is {ended.status}. Only one that has failed, timed out or was "
                 "canceled can be tried again as a new run; retry a step of one that lives."
             )
+        check_room(tx, self.project_id)
         run = ended._replace(
             id=tx.new_id(self.entropy),
             version=1,
@@ -242,6 +258,7 @@ class RetryWorkflowRun(ProjectOperation):
             due_at=tx.now + self.timeout_secs * 1_000_000 if self.timeout_secs else None,
             finished_at=None,
             last_fact_id=None,
+            top_run_id=None,
         )
         tx.share_payload(run.project_id, run.payload_id)
         self._keep_outputs(tx, ended, run)

@@ -227,6 +227,11 @@ class Loaded:
         stored = self._get(Counters, project_id)
         return (stored.held if stored else 0) + self._statistics.held(project_id)
 
+    def live_workflow_runs(self, project_id: str) -> int:
+        """How many go on; the project's counters must have been touched."""
+        stored = self._get(Counters, project_id)
+        return (stored.workflow_runs if stored else 0) + self._statistics.workflow_runs(project_id)
+
     def held_count_of_key(self, project_id: str, event_key: str) -> int:
         """How many are held under a key, counted where they lie: they need not be loaded for it."""
         stored = self._get(HeldTally, project_id, event_key)

@@ -177,7 +177,7 @@ def _update_idempotency(old: IdempotencyRecord, new: IdempotencyRecord) -> tuple
 
 
 def _update_root(old: Root, new: Root) -> tuple[str, tuple[Any, ...]]:
-    return "end_roots", (new.project_id, new.id, new.ended_at)
+    return "update_roots", (new.project_id, new.id, new.ended_at, new.descendants)
 
 
 def _update_job(old: Job, new: Job) -> tuple[str, tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from narrows.core.records import HeldEvent, Trigger
 from narrows.core.run_records import Run, RunCounters
-from narrows.core.states import HeldStatus, TriggerStatus
+from narrows.core.states import WORKFLOW_RUN_ENDED, HeldStatus, TriggerStatus
 from narrows.core.workflow_records import WorkflowRun, WorkflowRunCounters
 
 #: Columns of `Counters` after project and writer.
@@ -20,6 +20,7 @@ _TRIGGER_COLUMN = {
 }
 _WAIT_US = 4
 _HELD = 5
+_WORKFLOW_RUNS = 6
 #: A run's column is named like its status.
 _RUN_COLUMNS = RunCounters._fields[3:]
 _RUN_COLUMN = {name: number for number, name in enumerate(_RUN_COLUMNS)}
@@ -46,6 +47,9 @@ class Statistics:
 
     def held(self, project_id: str) -> int:
         return self._project(project_id)[_HELD]
+
+    def workflow_runs(self, project_id: str) -> int:
+        return self._project(project_id)[_WORKFLOW_RUNS]
 
     def held_by_key(self, project_id: str, event_key: str) -> int:
         return self._held_by_key[project_id, event_key]
@@ -94,11 +98,13 @@ class Statistics:
             key = (run.project_id, run.workflow_id)
             deltas = self._workflow_runs.setdefault(key, [0] * len(_WORKFLOW_RUN_COLUMNS))
             deltas[_WORKFLOW_RUN_COLUMN[run.status]] += sign
+            if run.status not in WORKFLOW_RUN_ENDED:
+                self._project(run.project_id)[_WORKFLOW_RUNS] += sign
 
     def _project(self, project_id: str) -> list[int]:
         deltas = self._projects.get(project_id)
         if deltas is None:
-            deltas = self._projects[project_id] = [0, 0, 0, 0, 0, 0]
+            deltas = self._projects[project_id] = [0, 0, 0, 0, 0, 0, 0]
         return deltas
 
     # ---- what is written ---------------------------------------------------------------------

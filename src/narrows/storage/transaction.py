@@ -31,11 +31,14 @@ OVERDUE: Final = "its time was over"
 
 
 class Limits(NamedTuple):
-    """What one project may hold; an operation beyond it is refused with 429."""
+    """What one project may hold; an operation beyond it is refused with 429. `descendants` are the workflow runs
+    that one may start, directly or through those that it has started: depth alone bounds no tree."""
 
     waiting_per_project: int = 20_000_000
     held_per_key: int = 1_000
     held_per_project: int = 100_000
+    workflow_runs_per_project: int = 1_000_000
+    descendants: int = 1_000
 
 
 class Transaction(Loaded):

@@ -39,6 +39,8 @@ CHECKS = {
     "verify_deliveries": "a delivery is not due although it must be, or its trigger is gone",
     "verify_notified": "a trigger shows a delivery as pending that is not there",
     "verify_workflow_run_counters": "the counts of a workflow's runs differ from its runs",
+    "verify_live_workflow_runs": "the statistics of a project differ from its workflow runs",
+    "verify_descendants": "more workflow runs descend from one than are counted",
     "verify_workflows": "a workflow run's version, a version's workflow or a workflow's project does not exist",
     "verify_workflow_run_roots": "a workflow run's root is not there, or has not ended together with it",
     "verify_workflow_run_states": "a workflow run has nothing to wait for, or lives on although it has ended",

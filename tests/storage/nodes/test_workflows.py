@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.storage.kit import PostgresBackend
+from narrows.core.records import Root
+from narrows.engine.consume import ConsumeMessagesRole
+from narrows.operations.reads import PendingMessages
+from narrows.storage.transaction import Limits
+from tests.storage.kit import PROJECT, PostgresBackend
 from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
 from tests.workflows.kit import Workflows, step, wait
 
@@ -72,3 +76,22 @@ async def test_two_nodes_open_waits_under_one_key_and_one_step_is_told(database:
         first, second = await flows.start({"n": 1}), await flows.start({"n": 2})
         await asyncio.gather(one.send("in:1", "1"), other.send("in:2", "1"))
         assert sorted([await flows.states(first), await theirs.states(second)]) == ["cf", "cw"]
+
+
+async def test_what_descends_from_one_workflow_run_is_counted_exactly_over_all_nodes(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as one, node(database) as other:
+        for bench in (one, other):
+            bench.store.writer.limits = Limits(descendants=30)
+        flows = Workflows(one)
+        roles = [ConsumeMessagesRole(bench.service) for bench in (one, other)]
+        itself = {"type": "sub_workflow", "workflow_slug": "w", "on_failure": "continue"}
+        run_id = await flows.begin(*[step(f"s{number}", **itself) for number in range(4)])
+        while messages := await one.service.read(PendingMessages(64)):
+            # Whoever's they are: half of them here, half of them there.
+            halves = zip(messages, [*roles, *roles[::-1]] * len(messages), strict=False)
+            await asyncio.gather(*[role._step(message) for message, role in halves])
+        (root,) = await one.rows("roots_by_id", (PROJECT, run_id))
+        assert Root(*root).descendants == 30
+        assert len(await flows.listed()) == 31

@@ -50,6 +50,7 @@ create table workflow_runs (
   due_at integer,
   finished_at integer,
   last_fact_id text,
+  top_run_id text,
   -- Room for what its end adds (see triggers.room), given back to its page by the first advance.
   room blob default (zeroblob(96)),
   check ((status in ('completed', 'failed', 'timed_out', 'canceled')) = (finished_at is not null)),
@@ -110,6 +111,11 @@ create table workflow_run_counters (
 alter table wait_groups add column workflow_run_id text;
 alter table wait_groups add column distinct_by text;
 alter table wait_groups add column has_veto integer not null default 0;
+
+-- How many workflow runs descend from the one that this is the root of: no more than so many may start. And how
+-- many of a project go on.
+alter table roots add column descendants integer not null default 0;
+alter table counters add column workflow_runs integer not null default 0;
 
 -- How many messages, one out of the other, led to an event.
 alter table held_events add column hops integer not null default 0;

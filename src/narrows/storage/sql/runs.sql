@@ -155,9 +155,9 @@ from @input(project_id text, run_id text, dispatch integer, call text, body_hash
 delete from run_answers
 where (project_id, run_id) in (select i.project_id, i.run_id from @input(project_id text, run_id text) as i)
 
--- name: end_roots
-update roots set ended_at = i.ended_at
-from @input(project_id text, id text, ended_at integer) as i
+-- name: update_roots
+update roots set ended_at = i.ended_at, descendants = i.descendants
+from @input(project_id text, id text, ended_at integer, descendants integer) as i
 where roots.project_id = i.project_id and roots.id = i.id
 
 -- name: delete_roots

@@ -114,10 +114,10 @@ cross join payloads as p
 where p.project_id = i.project_id and p.id = i.id
 
 -- name: add_counters
-insert into counters (project_id, writer, waiting, received, timed_out, canceled, wait_us, held)
-select project_id, writer, waiting, received, timed_out, canceled, wait_us, held
+insert into counters (project_id, writer, waiting, received, timed_out, canceled, wait_us, held, workflow_runs)
+select project_id, writer, waiting, received, timed_out, canceled, wait_us, held, workflow_runs
 from @input(project_id text, writer text, waiting integer, received integer, timed_out integer,
-  canceled integer, wait_us integer, held integer)
+  canceled integer, wait_us integer, held integer, workflow_runs integer)
 where true
 on conflict (project_id, writer) do update set
   waiting = counters.waiting + excluded.waiting,
@@ -125,19 +125,20 @@ on conflict (project_id, writer) do update set
   timed_out = counters.timed_out + excluded.timed_out,
   canceled = counters.canceled + excluded.canceled,
   wait_us = counters.wait_us + excluded.wait_us,
-  held = counters.held + excluded.held
+  held = counters.held + excluded.held,
+  workflow_runs = counters.workflow_runs + excluded.workflow_runs
 
 -- name: counters_by_project
 select c.project_id, '' as writer, cast(sum(c.waiting) as bigint) as waiting, cast(sum(c.received) as bigint) as received,
   cast(sum(c.timed_out) as bigint) as timed_out, cast(sum(c.canceled) as bigint) as canceled, cast(sum(c.wait_us) as bigint) as wait_us,
-  cast(sum(c.held) as bigint) as held
+  cast(sum(c.held) as bigint) as held, cast(sum(c.workflow_runs) as bigint) as workflow_runs
 from @input(project_id text) as i
 cross join counters as c
 where c.project_id = i.project_id
 group by c.project_id
 
 -- name: roots_by_id
-select r.project_id, r.id, r.kind, r.created_at, r.ended_at
+select r.project_id, r.id, r.kind, r.created_at, r.ended_at, r.descendants
 from @input(project_id text, id text) as i
 cross join roots as r
 where r.project_id = i.project_id and r.id = i.id
@@ -149,9 +150,9 @@ from @input(project_id text, id text, kind text, subject_id text, root_id text, 
   actor text, version integer, at integer, detail text)
 
 -- name: insert_roots
-insert into roots (project_id, id, kind, created_at, ended_at)
-select project_id, id, kind, created_at, ended_at
-from @input(project_id text, id text, kind text, created_at integer, ended_at integer)
+insert into roots (project_id, id, kind, created_at, ended_at, descendants)
+select project_id, id, kind, created_at, ended_at, descendants
+from @input(project_id text, id text, kind text, created_at integer, ended_at integer, descendants integer)
 
 -- name: delete_facts
 delete from facts

@@ -23,6 +23,30 @@ select c.project_id || ' ' || c.workflow_id, c.running from counted as c
 where not exists (select 1 from kept as k where k.project_id = c.project_id and k.workflow_id = c.workflow_id)
 limit 20
 
+-- name: verify_live_workflow_runs
+with counted as (
+  select project_id, count(*) as live from workflow_runs where finished_at is null group by project_id
+), kept as (
+  select project_id, sum(workflow_runs) as live from counters group by project_id
+)
+select k.project_id, k.live from kept as k left join counted as c on c.project_id = k.project_id
+where k.live <> coalesce(c.live, 0)
+union all
+select c.project_id, c.live from counted as c
+where not exists (select 1 from kept as k where k.project_id = c.project_id)
+limit 20
+
+-- name: verify_descendants
+-- Retention may have taken some of those that were counted.
+with counted as (
+  select project_id, top_run_id, count(*) as descendants
+  from workflow_runs where top_run_id is not null group by project_id, top_run_id
+)
+select c.project_id || ' ' || c.top_run_id, c.descendants
+from counted as c join roots as o on o.project_id = c.project_id and o.id = c.top_run_id
+where o.descendants < c.descendants
+limit 20
+
 -- name: verify_workflows
 -- A run keeps the version that it was started with, so that none of them ever goes.
 select r.project_id || ' ' || r.id, r.workflow_version
@@ -154,6 +178,8 @@ limit 20
 select c.project_id || ' ' || c.id, c.depth
 from workflow_runs as c left join workflow_runs as p on p.project_id = c.project_id and p.id = c.parent_run_id
 where (c.parent_run_id is null) <> (c.parent_step is null) or (c.parent_run_id is null) <> (c.depth = 0)
+  or (c.parent_run_id is null) <> (c.top_run_id is null)
+  or c.top_run_id <> case when p.depth = 0 then p.id else p.top_run_id end
   or p.depth <> c.depth - 1 or c.parent_step not between 0 and length(p.steps) - 1
   or (c.finished_at is null and c.parent_run_id is not null
     and not exists (select 1 from steps as s

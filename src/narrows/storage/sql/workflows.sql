@@ -43,7 +43,7 @@ from @input(project_id text, workflow_id text, version integer, definition text,
 -- name: workflow_runs_by_id
 select r.project_id, r.id, r.workflow_id, r.workflow_version, r.version, r.status, r.steps, r.payload,
   r.payload_id, r.error, r.tags, r.parent_run_id, r.parent_step, r.depth, r.hops, r.retry_of,
-  r.created_by, r.created_at, r.due_at, r.finished_at, r.last_fact_id
+  r.created_by, r.created_at, r.due_at, r.finished_at, r.last_fact_id, r.top_run_id
 from @input(project_id text, id text) as i
 cross join workflow_runs as r
 where r.project_id = i.project_id and r.id = i.id
@@ -51,14 +51,14 @@ where r.project_id = i.project_id and r.id = i.id
 -- name: insert_workflow_runs
 insert into workflow_runs (project_id, id, workflow_id, workflow_version, version, status, steps, payload,
   payload_id, error, tags, parent_run_id, parent_step, depth, hops, retry_of, created_by, created_at,
-  due_at, finished_at, last_fact_id)
+  due_at, finished_at, last_fact_id, top_run_id)
 select project_id, id, workflow_id, workflow_version, version, status, steps, payload,
   payload_id, error, tags, parent_run_id, parent_step, depth, hops, retry_of, created_by, created_at,
-  due_at, finished_at, last_fact_id
+  due_at, finished_at, last_fact_id, top_run_id
 from @input(project_id text, id text, workflow_id text, workflow_version integer, version integer,
   status text, steps text, payload text, payload_id text, error text, tags text, parent_run_id text,
   parent_step integer, depth integer, hops integer, retry_of text, created_by text, created_at integer,
-  due_at integer, finished_at integer, last_fact_id text)
+  due_at integer, finished_at integer, last_fact_id text, top_run_id text)
 
 -- name: update_workflow_runs
 -- The guard is a second wall: what has ended never changes.

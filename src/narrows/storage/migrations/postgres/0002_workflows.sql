@@ -52,6 +52,7 @@ create table workflow_runs (
   due_at bigint,
   finished_at bigint,
   last_fact_id text collate "C",
+  top_run_id text collate "C",
   check ((status in ('completed', 'failed', 'timed_out', 'canceled')) = (finished_at is not null)),
   check (finished_at is null or due_at is null),
   primary key (project_id, id)
@@ -108,6 +109,11 @@ create table workflow_run_counters (
 alter table wait_groups add column workflow_run_id text collate "C";
 alter table wait_groups add column distinct_by text collate "C";
 alter table wait_groups add column has_veto bigint not null default 0;
+
+-- How many workflow runs descend from the one that this is the root of: no more than so many may start. And how
+-- many of a project go on.
+alter table roots add column descendants bigint not null default 0;
+alter table counters add column workflow_runs bigint not null default 0;
 
 -- How many messages, one out of the other, led to an event.
 alter table held_events add column hops bigint not null default 0;
