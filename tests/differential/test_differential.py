@@ -116,7 +116,7 @@ def fails(seed: int, steps: int, names: tuple[str, ...], **options: int) -> obje
         ([1, 2], [1], r"2, and 1 of them; one side alone has \[2\]"),
         ({"a": 1}, {"a": 2}, r"it\['a'\]: 1, and 2"),
         ({"a": 1}, {"b": 1}, r"it: \['a'\], and \['b'\]"),
-        (Counters("p", "", 1, 0, 0, 0, 0, 0), Counters("p", "", 1, 0, 0, 0, 0, 9), "it.held: 0, and 9"),
+        (Counters("p", "", 1, 0, 0, 0, 0, 0, 0), Counters("p", "", 1, 0, 0, 0, 0, 9, 0), "it.held: 0, and 9"),
         (Conflict("No."), Conflict("Never."), r"it\[1\]: 'No.', and 'Never.'"),
         ([Conflict("No.", details=["a"])], [Conflict("No.")], "- a"),
         (Conflict("No."), None, "Conflict"),

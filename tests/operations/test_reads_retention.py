@@ -39,7 +39,7 @@ def _projects(reads: Reads, *ids: str) -> None:
 
 def test_what_a_living_root_keeps_is_passed_once(reads: Reads) -> None:
     _projects(reads, "p", "q")
-    reads.insert("roots", [Root("p", "living", "run", NOW, None), Root("p", "ended", "run", NOW, NOW)])
+    reads.insert("roots", [Root("p", "living", "run", NOW, None, 0), Root("p", "ended", "run", NOW, NOW, 0)])
     kept = [
         make_trigger(reads.new_id(NOW), f"k{number}", status="received", root_id="living")
         for number in range(10_000)
@@ -79,7 +79,9 @@ def test_what_has_not_ended_or_too_late_stays(reads: Reads) -> None:
 def test_a_run_stays_as_long_as_the_workflow_run_that_started_it(reads: Reads) -> None:
     _projects(reads, "p")
     ends = {"living": None, "ended": NOW, "gone": NOW}
-    reads.insert("roots", [Root("p", each, "workflow_run", NOW, ends[each]) for each in ("living", "ended")])
+    reads.insert(
+        "roots", [Root("p", each, "workflow_run", NOW, ends[each], 0) for each in ("living", "ended")]
+    )
     runs = {
         root: make_run(reads.new_id(NOW), "j", status=RunStatus.COMPLETED, root_id=root, workflow_run_id=root)
         for root in ends

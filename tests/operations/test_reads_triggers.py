@@ -180,7 +180,7 @@ def test_marks_counts_and_the_oldest_wait(reads: Reads) -> None:
     assert reads.read(r.ReadMark("expire")) == 5
     assert reads.read(r.OldestWaiting()) is None
     assert reads.read(r.SchemaVersion()) >= 1
-    assert reads.read(r.GetStats("p")) == Counters("p", "", 0, 0, 0, 0, 0, 0)
+    assert reads.read(r.GetStats("p")) == Counters("p", "", 0, 0, 0, 0, 0, 0, 0)
     reads.trigger("k0", NOW - 5, status="received")
     reads.trigger("k1", NOW + 3)
     reads.trigger("k2", NOW + 7, project_id="q")
@@ -192,7 +192,7 @@ def test_marks_counts_and_the_oldest_wait(reads: Reads) -> None:
     reads.insert("counters", counters)
     assert reads.read(r.OldestWaiting()) == NOW + 3
     assert reads.read(r.CountByStatus()) == {"waiting": 2, "received": 1, "timed_out": 3, "canceled": 4}
-    assert reads.read(r.GetStats("q")) == Counters("q", "", 1, 0, 3, 4, 0, 1)
+    assert reads.read(r.GetStats("q")) == Counters("q", "", 1, 0, 3, 4, 0, 1, 0)
 
 
 def test_the_oldest_wait_behind_many_settled_ones(reads: Reads, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def make_run(run_id: str, workflow_id: str = "w", **changes: Any) -> WorkflowRun
         changes.setdefault("finished_at", NOW + SECOND)
     run = WorkflowRun(
         "p", run_id, workflow_id, 1, 1, WorkflowRunStatus.RUNNING, "pp", None, None, None, None, None, None, 0, 0,
-        None, "dev", NOW, None, None, None,
+        None, "dev", NOW, None, None, None, None,
     )  # fmt: skip
     return run._replace(**changes)
 

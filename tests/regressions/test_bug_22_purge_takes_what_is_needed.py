@@ -30,7 +30,7 @@ async def _goes(bench: Bench, trigger: Trigger) -> int:
 
 async def test_a_settled_wait_of_a_live_root_stays(backend: Backend) -> None:
     async with opened(backend) as bench:
-        await bench.perform(SaveRecords(records=(Root(PROJECT, "root", "run", 1, None),)))
+        await bench.perform(SaveRecords(records=(Root(PROJECT, "root", "run", 1, None, 0),)))
         trigger = await bench.perform(SaveRecords.wait("a", 0, root_id="root"))
         await bench.send("a", LARGE)
         assert await _goes(bench, trigger) == 0

@@ -29,7 +29,7 @@ from tests.simulation.run_comparing import DUMP_RUN_COUNTERS, DUMP_RUNS, compare
 from tests.simulation.run_ending import LONGEST_END_US
 from tests.simulation.server import Faults, Server, database, empty
 from tests.simulation.starters import JOBS, Starter
-from tests.simulation.values import Violation, Wait
+from tests.simulation.values import DAY_US, Violation, Wait
 from tests.simulation.virtual import VirtualClock, VirtualLoop
 from tests.simulation.workers import Endpoints, Worker
 from tests.simulation.workflow_clients import WorkflowClient, create_workflows
@@ -38,7 +38,6 @@ from tests.simulation.workflow_model import WorkflowModel
 from tests.simulation.workflow_seen import Seen
 
 SECOND_US = 1_000_000
-DAY_US = 86_400 * SECOND_US
 
 #: So small that a few waits already take several chunks, pages and operations.
 SMALL_LIMITS = (

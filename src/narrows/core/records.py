@@ -188,7 +188,7 @@ class Root(NamedTuple):
     kind: str
     created_at: int
     ended_at: int | None
-    descendants: int = 0
+    descendants: int
 
 
 class Counters(NamedTuple):
@@ -202,7 +202,7 @@ class Counters(NamedTuple):
     canceled: int
     wait_us: int  # summed over received triggers: received_at - requested_at
     held: int
-    workflow_runs: int = 0  # that go on
+    workflow_runs: int  # that go on
 
 
 class HeldTally(NamedTuple):

@@ -44,7 +44,8 @@ class WorkflowRun(NamedTuple):
     all, in the row that every change of the root writes anyway. `due_at` is when `timeout_secs` is over,
     None without one and once it has ended. `depth` counts the workflow runs above it, from 0;
     `parent_run_id` and `parent_step` say whose sub-workflow it is, `top_run_id` which one stands above them all
-    (None for that itself); `hops` how many messages, one out of the other, led to it. Texts over `INLINE_PAYLOAD_BYTES` have rows of their own, as in `Trigger`.
+    (None for that itself); `hops` how many messages, one out of the other, led to it. Texts over
+    `INLINE_PAYLOAD_BYTES` have rows of their own, as in `Trigger`.
     """
 
     project_id: str
@@ -68,7 +69,7 @@ class WorkflowRun(NamedTuple):
     due_at: int | None
     finished_at: int | None
     last_fact_id: str | None
-    top_run_id: str | None = None
+    top_run_id: str | None
 
 
 class Step(NamedTuple):

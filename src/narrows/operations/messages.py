@@ -132,7 +132,7 @@ class StartSubWorkflow(MessageOperation):
         return [
             *super(StartSubWorkflow, self).touches(),
             ("counters_by_project", self.message.project_id),
-            ("roots_by_id", self.message.project_id, self.body["top_run_id"]),
+            ("roots_to_count", self.message.project_id, self.body["top_run_id"]),
             *workflow_touches(self.message.project_id, slug),
             # The child's row, which is not there yet: its locks are as of any other run.
             *workflow_run_touches(self.message.project_id, self.message.id),

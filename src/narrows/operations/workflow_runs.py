@@ -149,6 +149,7 @@ def new_run(
         due_at=tx.now + secs * 1_000_000 if secs else None,
         finished_at=None,
         last_fact_id=None,
+        top_run_id=None,
     )
 
 
@@ -159,7 +160,7 @@ def begin_run(tx: Transaction, run: WorkflowRun, actor: str, entropy: int) -> Wo
         kind, run.project_id, run.id, actor, entropy, root_id=run.id, version=run.version
     )
     run = run._replace(last_fact_id=fact_id)
-    tx.save(Root(run.project_id, run.id, "workflow_run", run.created_at, None))
+    tx.save(Root(run.project_id, run.id, "workflow_run", run.created_at, None, 0))
     tx.save(run)
     tx.notes.add((run.project_id, run.id), Noted(kind, hops=run.hops, actor=actor, entropy=entropy))
     return run

@@ -6,7 +6,8 @@ then. So these are good to read in it, and nothing else:
 - what a lock of a name protects, what never changes, and what no lock protects (`WITH_LOCKS`);
 - a row that it locks itself, of a trigger, run or workflow run: it is read under its lock;
 - the wait group of such a trigger that is waiting: it came with its trigger, and never changes;
-- the root row of such a run or workflow run that has not ended: it came before, or with it, and changes at the end;
+- the root row of such a run or workflow run that has not ended: it came before, or with it, and changes at the end,
+  but for what it counts (who counts there asks for it behind the locks);
 - that such a trigger is the newest of its key, if it is waiting (only the newest may be) or the key's name is
   locked (nobody opens a wait under it meanwhile). That a key has none, if its name is locked.
 
@@ -91,6 +92,12 @@ class AtHand:
         for row in runs:
             if row[_WAIT_GROUP] is None or row[_WORKFLOW_RUN] is not None:
                 self._rows["roots_by_id"].setdefault(row[:2], [])
+
+    def forget_counts(self, touches: Iterable[Touch]) -> None:
+        """Leave the root rows in which these want to count to be read behind the locks."""
+        for lookup, *key in touches:
+            if lookup == "roots_to_count":
+                self._rows.get("roots_by_id", {}).pop(tuple(key), None)
 
     def keep_triggers(self, locked: Sequence[Row], newest: Sequence[Row], needed: locks.Locks) -> None:
         """Keep the rows that were locked, and what they say of the keys that were asked for; `newest` are

@@ -155,4 +155,4 @@ def end_root(tx: Transaction, run: Run) -> None:
 def begin_root(tx: Transaction, run: Run) -> None:
     """A run gets a root row with its first wait: one that never waits has nothing to keep."""
     if tx.root(run.project_id, run.root_id) is None:
-        tx.save(Root(run.project_id, run.root_id, "run", run.created_at, None))
+        tx.save(Root(run.project_id, run.root_id, "run", run.created_at, None, 0))

@@ -47,6 +47,7 @@ _ROWS: dict[str, str] = {
     "held_by_event_id": "event_ids",
     "runs_by_id": "run_ids",
     "roots_by_id": "run_ids",
+    "roots_to_count": "run_ids",
     "workflow_runs_by_id": "run_ids",
     "queued_runs_by_job": "claimed_jobs",
     "deliveries_by_id": "deliveries",

@@ -85,6 +85,8 @@ TO_CHANGE: dict[str, str] = {
     "jobs_to_change_by_slug": "jobs_by_slug",
     "workflows_to_change": "workflows_by_id",
     "workflows_to_change_by_slug": "workflows_by_slug",
+    # Of the root rows only what is counted in them changes before the end.
+    "roots_to_count": "roots_by_id",
 }
 
 #: What is counted and not a record that could be written; with how many columns name it.
@@ -177,7 +179,7 @@ def _update_idempotency(old: IdempotencyRecord, new: IdempotencyRecord) -> tuple
 
 
 def _update_root(old: Root, new: Root) -> tuple[str, tuple[Any, ...]]:
-    return "update_roots", (new.project_id, new.id, new.ended_at, new.descendants)
+    return "update_roots", (new.project_id, new.id, new.ended_at, new.descendants - old.descendants)
 
 
 def _update_job(old: Job, new: Job) -> tuple[str, tuple[Any, ...]]:

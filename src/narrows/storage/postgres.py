@@ -167,6 +167,7 @@ class PostgresConnection:
         wanted = asked(touches, WITH_LOCKS)
         if needed.has_roots:
             await self._lock_roots(needed, wanted)
+            self._at_hand.forget_counts(touches)
             wanted = {}
         for statement, keys in (("lock_deliveries", needed.deliveries), ("lock_messages", needed.messages)):
             if keys:

@@ -71,7 +71,7 @@ async def test_purge_takes_what_was_settled_long_ago_and_all_that_is_its_alone(b
 async def test_purge_leaves_what_a_live_root_still_needs(backend: Backend) -> None:
     async with opened(backend) as bench:
         for name, ended_at in (("live", None), ("ended", 1)):
-            await bench.perform(SaveRecords(records=(Root(PROJECT, name, "run", 1, ended_at),)))
+            await bench.perform(SaveRecords(records=(Root(PROJECT, name, "run", 1, ended_at, 0),)))
             await bench.perform(SaveRecords.wait(name, 0, root_id=name))
             await bench.send(name, "1")
         bench.clock.advance(secs=2 * DAY_SECS)

@@ -36,7 +36,7 @@ WORKFLOW = Workflow(PROJECT, "w", "slug", "name", "about", '{"a":"b"}', 3, 4, 5,
 VERSION = WorkflowVersion(PROJECT, "w", 3, '{"definition":1.0}', 6)
 RUN = WorkflowRun(
     PROJECT, "r", "w", 3, 7, WorkflowRunStatus.PAUSED, "pqrw", '"payload"', None, "error", '{"c":"d"}', "parent",
-    2, 1, 8, "retried", "dev", 9, NEVER, None, FACT,
+    2, 1, 8, "retried", "dev", 9, NEVER, None, FACT, "top",
 )  # fmt: skip
 STEP = Step(
     PROJECT, "r", 3, "r:ref", "ref", StepType.JOB, 11, StepStatus.WAITING, 12, '"output"', None, "error", "[]", "job-run",
@@ -246,7 +246,7 @@ async def test_a_slug_is_that_of_the_workflow_which_has_it_now(unsound: Backend)
 
 
 async def test_a_wait_of_a_step_has_its_workflow_run_and_its_group_at_hand(unsound: Backend) -> None:
-    run, root = RUN._replace(due_at=None), Root(PROJECT, "r", "workflow_run", 1, None)
+    run, root = RUN._replace(due_at=None), Root(PROJECT, "r", "workflow_run", 1, None, 0)
 
     def look(tx: Transaction) -> Any:
         return tx.workflow_run(PROJECT, "r"), tx.root(PROJECT, "r"), tx.wait_group(PROJECT, "group")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from copy import deepcopy as copy_of
 from typing import Any
 
 import pytest
 
+from narrows.core.records import Root
 from narrows.core.states import RunStatus, TriggerStatus
+from narrows.engine.consume import ConsumeMessagesRole
 from narrows.errors import Conflict
 from narrows.operations.events import SendToCallback
+from narrows.operations.reads import PendingMessages
 from narrows.storage.calls import WRITERS, Calls
-from tests.storage.kit import Bench, PostgresBackend
+from narrows.storage.postgres import PostgresConnection
+from narrows.storage.transaction import Limits
+from tests.storage.kit import PROJECT, Bench, PostgresBackend
 from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
 from tests.storage.runs import Runs
-from tests.workflows.kit import Workflows, wait
+from tests.workflows.kit import Workflows, step, wait
 
 #: Begin with the locks of names, lock rows, write, commit.
 USUAL_TRIPS = 4
@@ -99,6 +105,68 @@ async def test_a_send_that_waited_meets_the_wait_that_was_opened_meanwhile(
         await sending
         assert (await one.get_by_id(first.id)).status == TriggerStatus.CANCELED
         assert (await one.get_by_id(second.id)).status == TriggerStatus.RECEIVED
+
+
+async def test_what_is_read_with_the_locks_is_what_is_found_behind_them(
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Column by column: the statement that locks names them again."""
+    load_all, seen = PostgresConnection.load_all, set[str]()
+
+    async def compared(connection: PostgresConnection, wanted: Any) -> Any:
+        copy = copy_of(connection._at_hand)
+        found, left = copy.take(wanted)
+        for name, keys in wanted.items():
+            at_hand = [key for key in keys if key not in left.get(name, ())]
+            if at_hand and not name.startswith("queued"):
+                assert sorted(found[name]) == sorted(await connection.line.load(name, at_hand)), name
+                seen.update([name] if found[name] else [])
+        return await load_all(connection, wanted)
+
+    monkeypatch.setattr(PostgresConnection, "load_all", compared)
+    async with node(database) as bench:
+        flows, runs = Workflows(bench), Runs(bench)
+        await flows.job()
+        await flows.define(wait("in", key="in:{{n}}"), step("job", "in"), slug="below")
+        child = step("child", type="sub_workflow", workflow_slug="below", payload={"n": "{{n}}"})
+        await flows.begin(child, payload={"n": 1})
+        await flows.messages()
+        await bench.send("in:1", "1")
+        await flows.work()
+        await runs.put()
+        run = await runs.dispatch()
+        await runs.wait(run, "a")
+        await bench.send("a", "1")
+    assert seen >= {
+        "workflow_runs_by_id",
+        "runs_by_id",
+        "roots_by_id",
+        "triggers_by_key",
+        "wait_groups_by_id",
+    }
+
+
+async def test_a_sub_workflow_whose_start_waited_for_another_is_one_too_many(
+    database: PostgresBackend,
+) -> None:
+    """Its count stands in the root row, which what is read with the locks has as it was before them."""
+    async with node(database) as one, node(database) as other:
+        for bench in (one, other):
+            bench.store.writer.limits = Limits(descendants=1)
+        flows = Workflows(one)
+        await flows.define(wait("in", key="in:{{workflow_run_id}}"), slug="below")
+        children = [step(f"s{number}", type="sub_workflow", workflow_slug="below") for number in range(2)]
+        run_id = await flows.begin(*children)
+        first, second = await one.service.read(PendingMessages(2))
+        with Points(one).holding("flushed") as reached:
+            ahead = asyncio.create_task(ConsumeMessagesRole(one.service)._step(first))
+            await reached.wait()
+            behind = asyncio.create_task(ConsumeMessagesRole(other.service)._step(second))
+            await until(lambda: waiting_for_locks(database) == 1)
+        await asyncio.gather(ahead, behind)
+        (root,) = await one.rows("roots_by_id", (PROJECT, run_id))
+        assert Root(*root).descendants == 1
+        assert len(await flows.listed()) == 2
 
 
 async def test_an_event_that_waited_for_the_workflow_run_sees_how_far_that_has_come(

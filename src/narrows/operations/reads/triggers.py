@@ -56,7 +56,7 @@ class GetStats:
 
     async def run(self, reader: Reader) -> Counters:
         rows = await reader.load("counters_by_project", [(self.project_id,)])
-        return Counters(*rows[0]) if rows else Counters(self.project_id, "", 0, 0, 0, 0, 0, 0)
+        return Counters(*rows[0]) if rows else Counters(self.project_id, "", 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)

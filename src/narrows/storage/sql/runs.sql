@@ -156,8 +156,8 @@ delete from run_answers
 where (project_id, run_id) in (select i.project_id, i.run_id from @input(project_id text, run_id text) as i)
 
 -- name: update_roots
-update roots set ended_at = i.ended_at, descendants = i.descendants
-from @input(project_id text, id text, ended_at integer, descendants integer) as i
+update roots set ended_at = i.ended_at, descendants = roots.descendants + i.started
+from @input(project_id text, id text, ended_at integer, started integer) as i
 where roots.project_id = i.project_id and roots.id = i.id
 
 -- name: delete_roots

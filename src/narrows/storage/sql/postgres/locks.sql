@@ -48,7 +48,7 @@ with by_key as (
 ), locked_workflow_runs as materialized (
   select w.project_id, w.id, w.workflow_id, w.workflow_version, w.version, w.status, w.steps, w.payload,
     w.payload_id, w.error, w.tags, w.parent_run_id, w.parent_step, w.depth, w.hops, w.retry_of,
-    w.created_by, w.created_at, w.due_at, w.finished_at, w.last_fact_id
+    w.created_by, w.created_at, w.due_at, w.finished_at, w.last_fact_id, w.top_run_id
   from workflow_runs_named as n
   join workflow_runs as w on w.project_id = n.project_id and w.id = n.id
   order by w.project_id, w.id
@@ -83,7 +83,7 @@ with by_key as (
 )
 select array(select row(l.*) from locked_workflow_runs as l), array(select row(l.*) from locked_runs as l),
   array(select row(l.*) from locked_triggers as l),
-  array(select row(o.project_id, o.id, o.kind, o.created_at, o.ended_at)
+  array(select row(o.project_id, o.id, o.kind, o.created_at, o.ended_at, o.descendants)
     from workflow_runs_named as n join roots as o on o.project_id = n.project_id and o.id = n.id),
   array(select row(g.project_id, g.id, g.root_id, g.run_id, g.mode, g.needed, g.trigger_ids, g.on_timeout,
       g.on_cancel, g.created_at, g.workflow_run_id, g.distinct_by, g.has_veto)
