@@ -7,11 +7,12 @@ import json
 import pytest
 
 from narrows.operations.base import DEV
+from narrows.operations.dispatch import Claim, ClaimRuns
 from narrows.operations.events import DeleteHeldEvent
-from narrows.operations.workflow_runs import Superseded
+from narrows.operations.workflow_runs import Superseded, SwitchWorkflowRun
 from narrows.operations.workflows import DeleteWorkflow
 from tests.storage.kit import PROJECT, Backend, opened
-from tests.workflows.kit import Workflows, step, wait
+from tests.workflows.kit import HOLDER, Workflows, step, wait
 
 
 async def test_a_held_event_that_is_deleted_is_taken_by_no_step_of_the_same_commit(backend: Backend) -> None:
@@ -125,3 +126,24 @@ async def test_what_a_late_job_would_have_started_is_not_started_and_taken_back(
         await bench.service.perform(flows.finishing(run, "done"))
         assert (await flows.status(run_id), await flows.states(run_id)) == ("timed_out", "cx")
         assert not bench.commits[-1].triggers
+
+
+async def test_a_claim_finds_the_run_behind_one_that_a_turn_has_just_canceled(backend: Backend) -> None:
+    """The head of the queue was at hand, so that nobody looked what it leads to: the claim came back empty, and nothing
+    would have told its worker of the run behind."""
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        job = await flows.job()
+        first = await flows.begin(step("a"))
+        second = await flows.start()
+        claim = ClaimRuns(
+            claims=(Claim(PROJECT, (job.id,), 1, HOLDER, 60_000_000, DEV),), entropy=bench.entropy()
+        )
+        pausing = SwitchWorkflowRun(
+            workflow_run_id=first, paused=True, actor=DEV, project_id=PROJECT, entropy=bench.entropy()
+        )
+        skipped, too_late, claimed = await flows.together(await flows.skipping(first, "a"), pausing, claim)
+        assert not isinstance(skipped, Exception)
+        assert "already completed" in str(too_late)
+        ((run,),) = claimed
+        assert run.workflow_run_id == second

@@ -329,7 +329,8 @@ class Writer:
 
     async def _load(self, connection: WriteConnection, tx: Transaction, touches: Sequence[Touch]) -> None:
         """Everything that the batch names, then what that leads to, in a fixed order of statements."""
-        wanted = tx.missing(touches)
+        # What is named may be at hand, and lead on all the same: the head of a queue, to the run behind it.
+        wanted = tx.missing(touches) or tx.missing(tx.links())
         if not wanted:
             return
         while wanted:
