@@ -84,7 +84,7 @@ _WRITTEN: dict[str, str] = {
     "insert_wait_groups": "wait_groups", "delete_wait_groups": "wait_groups",
     "insert_run_answers": "run_answers",
     "insert_triggers": "triggers", "settle_triggers": "triggers", "settle_extended_triggers": "triggers",
-    "extend_triggers": "triggers", "note_deliveries": "triggers", "delete_triggers": "triggers",
+    "extend_triggers": "triggers", "note_deliveries": "triggers", "cast_ballots": "triggers", "delete_triggers": "triggers",
     "insert_trigger_tags": "trigger_tags", "delete_trigger_tags": "trigger_tags",
     "insert_held_events": "held_events", "deliver_held_events": "held_events",
     "delete_held_events": "held_events",

@@ -148,7 +148,7 @@ def enough_events_outvote_a_veto(planting: Planting) -> None:
     strict = step_waits.judge
 
     def judge(needed: int, distinct_by: Any, parts: Any) -> Any:
-        unasked = [part._replace(vetoed=None) for part in parts]
+        unasked = [part._replace(ballot=part.ballot._replace(vetoed=False)) for part in parts]
         standing = strict(needed, distinct_by, unasked)
         return strict(needed, distinct_by, parts) if standing is None else standing
 

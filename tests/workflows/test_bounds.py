@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+from narrows.core import step_waits
 from narrows.core.states import WORKFLOW_RUN_ENDED
 from narrows.engine.consume import ConsumeMessagesRole
 from narrows.errors import LimitReached
+from narrows.operations import advancing
+from narrows.operations.questions import Answered, ConditionQuestion
+from narrows.storage.loaded import Loaded
 from narrows.storage.transaction import Limits
 from tests.storage.kit import Backend, opened
 from tests.workflows.kit import Workflows, step, wait
@@ -66,3 +70,137 @@ async def test_a_project_may_have_so_many_workflow_runs_that_go_on(backend: Back
         assert below.top_run_id == above
         assert (await flows.run(await flows.again(below.id))).top_run_id is None
         assert sum(run.status not in WORKFLOW_RUN_ENDED for run in await flows.listed()) == 2
+
+
+@pytest.mark.parametrize("veto", [None, "payload.no == true"])
+async def test_an_event_costs_the_same_whatever_came_before_it(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, veto: str | None
+) -> None:
+    """With each event all earlier ones were read and taken apart again: 12 s at 1,000 keys and 1 MiB."""
+    looked_into: list[str | None] = []
+    read: list[str] = []
+    voter_of, loaded = step_waits.voter_of, Loaded.loaded
+
+    def noting(path: Any, payload: str | None) -> str | None:
+        looked_into.append(payload)
+        return voter_of(path, payload)
+
+    def counting(self: Loaded, lookup: str, rows: Any) -> None:
+        rows = list(rows)
+        read.extend([lookup] * len(rows))
+        loaded(self, lookup, rows)
+
+    monkeypatch.setattr(step_waits, "voter_of", noting)
+    monkeypatch.setattr(Loaded, "loaded", counting)
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        keys = [f"k{number}" for number in range(8)]
+        fields = {"distinct_by": "by", "output_transform": "$.events[*].payload.by"}
+        voting = step(
+            "v", type="wait_for_all", event_keys=keys, count=6, **fields, **({"veto": veto} if veto else {})
+        )
+        run_id = await flows.begin(voting)
+        voters = ["a", "b", "a", "c", "d", "e"]
+        texts = [f'{{"by":"{voter}","text":"{"x" * 2_000}"}}' for voter in voters]
+        for key, text in zip(keys, texts, strict=False):
+            looked_into.clear()
+            read.clear()
+            await bench.send(key, text)
+            assert set(looked_into) == {text}
+            assert "payloads_by_id" not in read
+            assert await flows.states(run_id) == "w"
+        await bench.send("k7", '{"by":"f"}')
+        assert await flows.output(run_id, "v") == [*voters, "f"]
+        again = await flows.start()
+        for key, text in zip(keys, texts, strict=False):
+            await bench.send(key, text)
+        await bench.send("k7", '{"by":"f","no":true}')
+        assert await flows.states(again) == ("f" if veto else "c")
+
+
+async def test_a_condition_or_a_veto_looks_at_so_much(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one that works the name of a step out, all outputs were copied into the question."""
+    monkeypatch.setattr(advancing, "MAX_ASKED_BYTES", 7_000)
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        keys = ["a", "b", "c"]
+        going_on = {"on_failure": "continue"}
+        run_id = await flows.begin(
+            *map(wait, keys),
+            wait("named", "a", "b", "c", condition="outputs.a.id == 1 && outputs.c.id == 1"),
+            wait("any", "a", "b", "c", condition="outputs[payload.which].id == 1", **going_on),
+            wait("vetoed", "a", "b", "c", veto="outputs[payload.which].id == 1", **going_on),
+            wait("event", "a", veto="payload.id == 2", **going_on),
+            payload={"which": "a"},
+        )
+        for key in keys:
+            await bench.send(key, f'{{"id":1,"text":"{"x" * 3_000}"}}')
+        assert await flows.states(run_id) == "cccwfww"
+        await bench.send("vetoed", '{"which":"b"}')
+        await bench.send("event", f'{{"id":1,"text":"{"x" * 7_000}"}}')
+        assert await flows.states(run_id) == "cccwfff"
+        rows = await flows.steps(run_id)
+        assert (rows["any"].error or "").startswith(
+            "its condition cannot be told: it looks at over 8 MiB of payload and outputs; let it name fewer"
+        )
+        for ref in ("vetoed", "event"):
+            said = "its events cannot be looked into: it looks at over 8 MiB of payload and outputs"
+            assert (rows[ref].error or "").startswith(said)
+
+
+async def test_what_is_read_for_conditions_votes_and_event_keys_is_bounded(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advancing, "MAX_SEEN_BYTES", 5_000)
+    monkeypatch.setattr(advancing, "ROWS_AT_ONCE", 1)
+    large = f'{{"id":1,"text":"{"x" * 3_000}"}}'
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        for key in ("x", "y", "z"):
+            await bench.send(key, large, hold_secs=60)
+        keys = ["a", "b", "c"]
+        named = "".join(f"{{{{parent_outputs.{key}.id}}}}" for key in keys)
+        going_on = {"on_failure": "continue"}
+        run_id = await flows.begin(
+            *map(wait, keys),
+            wait("gate", "a", "b", "c"),
+            wait("asks", "gate", condition=" && ".join(f"outputs.{key}.id == 1" for key in keys), **going_on),
+            step("votes", type="wait_for_all", event_keys=["x", "y", "z"], distinct_by="id", **going_on),
+            wait("emits", "a", "b", "c", event_emit_key=f"out:{named}", **going_on),
+        )
+        assert await flows.states(run_id) == "wwwppfp"
+        for key in keys:
+            await bench.send(key, large)
+        await bench.send("gate", "1")
+        await bench.send("emits", "1")
+        assert await flows.states(run_id) == "ccccfff"
+        errors = [row.error or "" for row in (await flows.steps(run_id)).values() if row.status == "failed"]
+        assert all("over 32 MiB" in error for error in errors), errors
+        assert len(errors) == 3
+
+
+async def test_questions_about_the_same_outputs_keep_one_copy_of_them(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each link of a chain is asked for in a round of its own, which reads anew what it looks at."""
+    answers: dict[Any, Any] = {}
+    apply = Answered.apply
+
+    def noting(self: Answered, tx: Any) -> Any:
+        answers.update(self.answers)
+        return apply(self, tx)
+
+    monkeypatch.setattr(Answered, "apply", noting)
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        chain = [
+            wait(f"s{n}", "a", *([f"s{n - 1}"] if n else []), condition=f"outputs.a.id == {n + 2}")
+            for n in range(6)
+        ]
+        await flows.begin(wait("a"), *chain)
+        await bench.send("a", f'{{"id":1,"text":"{"x" * 2_000}"}}')
+        asked = [question for question in answers if isinstance(question, ConditionQuestion)]
+        assert len(asked) == 6
+        assert len({id(output) for question in asked for _, output in question.outputs}) == 1

@@ -57,6 +57,9 @@ class Trigger(NamedTuple):
     last_fact_id: str | None
     notify_url: str | None = None
     notify_status: str | None = None  # of its newest delivery; no change of the trigger itself
+    ballot: str | None = (
+        None  # what its event says in a step's vote (`step_waits.Ballot`), made as it is received
+    )
 
 
 class Payload(NamedTuple):

@@ -1,31 +1,43 @@
 """What follows for a step that waits: for the events of its triggers, or for the decisions of people.
 
 Pure, and told anew each time from all triggers or all votes there are: which came first makes no difference,
-and nothing is counted. What comes out says how the wait has ended, or is None where it goes on.
+and nothing is counted. But what an event says is looked into once, when it comes: what of it counts (`Ballot`) is
+kept with its trigger. What comes out says how the wait has ended, or is None where it goes on.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import NamedTuple
+from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from narrows.core.json_texts import Document, dumps, object_of, quote
 from narrows.core.states import FactKind, TriggerStatus
-from narrows.core.workflow_steps import Approval, EventWait
+from narrows.core.workflow_steps import Approval
 from narrows.errors import Conflict, Forbidden
+
+#: A voter's name that is longer, or that no column may hold, is told by its hash.
+MAX_VOTER: Final = 100
+_NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d{1,18}))?", re.ASCII)
+
+
+class Ballot(NamedTuple):
+    """What of an event counts for a wait: who votes by it (None: nobody), and whether it is a veto."""
+
+    voter: str | None = None
+    vetoed: bool = False
 
 
 class Part(NamedTuple):
-    """One trigger of a step's wait. `payload` is what it received, None if nothing. `vetoed` is the veto's
-    answer to it (None: not asked; a sentence: it cannot be told, which is no veto)."""
+    """One trigger of a step's wait. `payload` is what it received, None if nothing, and not asked for to judge."""
 
     event_key: str
     status: TriggerStatus
     payload: str | None = None
     error: str | None = None
-    vetoed: bool | str | None = None
+    ballot: Ballot = Ballot()
 
 
 class Standing(NamedTuple):
@@ -45,26 +57,50 @@ class Vote(NamedTuple):
     at: int
 
 
-def unasked(wait: EventWait, parts: Sequence[Part]) -> list[int]:
-    """The places of the parts to which the veto has to be asked."""
-    if wait.veto is None:
-        return []
-    return [
-        place
-        for place, part in enumerate(parts)
-        if part.status == TriggerStatus.RECEIVED and part.vetoed is None
-    ]
+def voter_of(path: Sequence[str] | None, payload: str | None) -> str | None:
+    """Who votes by an event: the text or number under the path, 1 and 1.0 being one; None where there is none."""
+    found = None if path is None or payload is None else Document(payload).find(path)
+    if found is None or found.text[:1] not in '"-0123456789':
+        return None
+    voter = f"text {found.plain}" if found.text[0] == '"' else f"number {_same_number(found.text)}"
+    return voter if len(voter) <= MAX_VOTER and voter.isprintable() else f"hash {_hash(voter)}"
+
+
+def _hash(text: str) -> str:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+
+
+def _same_number(text: str) -> str:
+    """One spelling for all of a number, however large it is: its digits, and where the point stands."""
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return text  # its exponent is beyond all measure: it is only equal to itself
+    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", int(match[4] or 0)
+    digits = (whole + fraction).lstrip("0")
+    short = digits.rstrip("0")
+    if not short:
+        return "0"
+    return f"{sign}{short}e{exponent - len(fraction) + len(digits) - len(short)}"
+
+
+def ballot_to_text(ballot: Ballot) -> str:
+    return dumps(list(ballot))
+
+
+def ballot_from_text(text: str | None) -> Ballot:
+    return Ballot() if text is None else Ballot(*json.loads(text))
 
 
 def judge(needed: int, distinct_by: Sequence[str] | None, parts: Sequence[Part]) -> Standing | None:
     """How a wait for `needed` events stands: reached, lost, or (None) still open. With `distinct_by` as many
-    different voters count, named by what lies under that path of a payload. A veto is stronger than enough
+    different voters count, named by what lies under that path of a payload (`voter_of`). A veto is stronger than enough
     events; that somebody canceled is told before a time-out only where nothing timed out."""
-    vetoed = [part for part in parts if part.vetoed is True]
+    vetoed = [part for part in parts if part.ballot.vetoed]
     if vetoed:
         return Standing(FactKind.STEP_FAILED, f"{_event(vetoed[0])} is a veto", final=True)
     received = [part for part in parts if part.status == TriggerStatus.RECEIVED]
-    count = len(received) if distinct_by is None else len(_voters(distinct_by, received))
+    voters = {part.ballot.voter for part in received} - {None}
+    count = len(received) if distinct_by is None else len(voters)
     if count >= needed:
         return Standing(FactKind.STEP_COMPLETED)
     if count + sum(part.status == TriggerStatus.WAITING for part in parts) >= needed:
@@ -82,16 +118,6 @@ def judge(needed: int, distinct_by: Sequence[str] | None, parts: Sequence[Part])
 
 def _event(part: Part) -> str:
     return f"the event for {part.event_key}"
-
-
-def _voters(path: Sequence[str], received: Sequence[Part]) -> set[str | Decimal]:
-    """The different texts and numbers under the path, 1 and 1.0 being one; an event that has none there is
-    nobody's vote."""
-    found = (Document(part.payload).find(path) for part in received if part.payload is not None)
-    values = [
-        json.loads(each.text, parse_float=Decimal, parse_int=Decimal) for each in found if each is not None
-    ]
-    return {value for value in values if isinstance(value, str | Decimal)}
 
 
 def output(parts: Sequence[Part], several: bool) -> str | None:

@@ -46,7 +46,25 @@ NOTHING = Value(None)
 #: many rows a time. A thousand steps may have put out a thousand large ones.
 MAX_SEEN_BYTES: Final = 32 << 20
 ROWS_AT_ONCE: Final = 32
-TOO_MUCH_SEEN: Final = "what is looked at for it, and for what else starts at once, is over 32 MiB"
+TOO_MUCH_SEEN: Final = "what is looked at for it, and for what else follows at once, is over 32 MiB"
+#: So much a condition or a veto is given to look at: the payload, and the outputs that it names (all, where it works
+#: their names out).
+MAX_ASKED_BYTES: Final = 8 << 20
+TOO_MUCH_ASKED: Final = (
+    "it looks at over 8 MiB of payload and outputs; let it name fewer steps, or make outputs smaller by "
+    "output_transform"
+)
+
+
+class Budget:
+    """What may still be loaded of what can come to any size, however often something more is asked for."""
+
+    def __init__(self) -> None:
+        self.spent = 0
+
+    @property
+    def is_spent(self) -> bool:
+        return self.spent > MAX_SEEN_BYTES
 
 
 class Root:
@@ -65,6 +83,8 @@ class Root:
         self.last_fact_id = run.last_fact_id
         self.outputs: dict[int, Value] = {}
         self.emits: dict[int, str] = {}
+        #: For all questions of this turn together.
+        self.asking = Budget()
         self._documents: dict[str, Document] = {}
         self._left_out: set[str] = set()
 
@@ -88,30 +108,32 @@ class Root:
 
     # ---- what may be read ------------------------------------------------------------------
 
-    def load_outputs(self, numbers: Iterable[int], *, payload: bool, bounded: bool = False) -> Loading:
-        """What the workflow run was triggered with, and the outputs of these steps; `bounded` as `load_bounded`."""
+    def load_outputs(self, numbers: Iterable[int], *, payload: bool, budget: Budget | None = None) -> Loading:
+        """What the workflow run was triggered with, and the outputs of these steps, as `load_bounded`."""
         numbers = sorted(numbers)
         yield self.row_touches(numbers)
         if payload:
             yield from self.load_texts([Value(self.run.payload, self.run.payload_id)])
         values = [self._value(number) for number in numbers]
-        yield from (self.load_bounded if bounded else self.load_texts)(values)
+        yield from self.load_bounded(values, budget)
 
-    def load_bounded(self, values: Iterable[Value]) -> Loading:
-        """The same for what may come to any size: what is left out cannot be looked at (`text`)."""
+    def load_bounded(self, values: Iterable[Value], budget: Budget | None = None) -> Loading:
+        """The texts that stand in payload rows of their own, which may come to any size: what is left out cannot be
+        looked at (`text`). With a `budget` that others have loaded from, too."""
+        budget = budget or Budget()
         away = list(dict.fromkeys(value.payload_id or "" for value in values if value.is_away))
-        size = 0
+        away = [each for each in away if self.tx.payload(self.run.project_id, each) is None]
         for start in range(0, len(away), ROWS_AT_ONCE):
-            if size > MAX_SEEN_BYTES:
+            if budget.is_spent:
                 self._left_out.update(away[start:])
                 return
             some = away[start : start + ROWS_AT_ONCE]
             yield [("payloads_by_id", self.run.project_id, payload_id) for payload_id in some]
             rows = (self.tx.payload(self.run.project_id, payload_id) for payload_id in some)
-            size += sum(len(row.body) for row in rows if row is not None)
+            budget.spent += sum(len(row.body) for row in rows if row is not None)
 
     def load_texts(self, values: Iterable[Value]) -> Loading:
-        """The texts that stand in payload rows of their own."""
+        """Such texts of which there are few."""
         away = [value.payload_id for value in values if value.is_away]
         if away:
             yield [("payloads_by_id", self.run.project_id, payload_id or "") for payload_id in away]
@@ -168,14 +190,15 @@ class Root:
     def question(
         self, expression: str, payload: str | None, seen: Iterable[int], letters: str
     ) -> ConditionQuestion:
-        """An expression with what it looks at; the outputs must have been loaded."""
+        """An expression with what it looks at; the outputs must have been loaded. Raises LimitReached where that is
+        too much."""
         states = statuses(letters)
         refs = [(number, self.step(number).ref) for number in seen]
+        outputs = tuple((ref, self.output(number)) for number, ref in refs)
+        if len(payload or "") + sum(len(output or "") for _, output in outputs) > MAX_ASKED_BYTES:
+            raise LimitReached(TOO_MUCH_ASKED)
         return ConditionQuestion(
-            expression,
-            payload,
-            tuple((ref, self.output(number)) for number, ref in refs),
-            tuple((ref, str(states[number])) for number, ref in refs),
+            expression, payload, outputs, tuple((ref, str(states[number])) for number, ref in refs)
         )
 
     def ask(self, questions: Iterable[Any]) -> None:

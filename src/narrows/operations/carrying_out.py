@@ -38,7 +38,7 @@ def carry_out(root: Root, advance: Advance) -> Loading:
     yield from _load_closing(root, advance.closes)
     result: Value | None = NOTHING
     if advance.status == WorkflowRunStatus.COMPLETED and root.run.parent_run_id is not None:
-        yield from root.load_outputs(_last_steps(root.definition), payload=False, bounded=True)
+        yield from root.load_outputs(_last_steps(root.definition), payload=False)
         result = _result(root, advance.steps)
     prepared = yield from prepare(root, advance.starts)
     root.run = root.run._replace(

@@ -40,6 +40,23 @@ class DefinitionQuestion(NamedTuple):
 TurnQuestion = ConditionQuestion | TransformQuestion | DefinitionQuestion
 
 
+def sharing(question: Any, texts: dict[str, str]) -> Any:
+    """The question with its texts as they stand in `texts`: each round reads them anew, and of a thousand questions
+    about the same outputs each would keep copies of its own."""
+
+    def one(text: str | None) -> str | None:
+        return None if text is None else texts.setdefault(text, text)
+
+    if isinstance(question, ConditionQuestion):
+        outputs = tuple((ref, one(output)) for ref, output in question.outputs)
+        return question._replace(payload=one(question.payload), outputs=outputs)
+    return (
+        question._replace(output=one(question.output))
+        if isinstance(question, TransformQuestion)
+        else question
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """An operation that comes back with answers for the turn that follows it."""

@@ -38,6 +38,7 @@ from narrows.operations.questions import (
     DefinitionQuestion,
     TransformQuestion,
     TurnQuestion,
+    sharing,
 )
 from narrows.operations.reads import (
     GetTriggerById,
@@ -192,12 +193,14 @@ class Service:
         from, so that a change in between only means another round."""
         rounds, turns = 0, 0
         known: dict[Any, Any] = {}
+        texts: dict[str, str] = {}
         while rounds < MAX_ROUNDS and turns < MAX_TURNS:
             try:
                 return await self.store.perform(Answered(operation, known) if known else operation)
             except UndecidedTurn as undecided:
                 turns += 1  # not in vain: with each some workflow run comes further
-                known = {**known, **await self._answers(undecided.questions)}
+                questions = [sharing(question, texts) for question in undecided.questions]
+                known = {**known, **await self._answers(questions)}
             except Undecided as undecided:
                 rounds += 1
                 operation = operation.answered(await self._answers(undecided.questions))

@@ -78,7 +78,7 @@ def prepare(root: Root, starts: Sequence[int]) -> Generator[list[Touch], None, l
         root.step(step).templates or isinstance(root.step(step).work, JobWork) for step in starts
     )
     looked_at = {each for named in seen.values() for each in named}
-    yield from root.load_outputs(looked_at, payload=needs_payload, bounded=True)
+    yield from root.load_outputs(looked_at, payload=needs_payload)
     prepared = _prepare_all(root, starts, seen)
     yield [touch for each in prepared for touch in _touches(root, each)]
     _ask_of_held_events(root, [each for each in prepared if each.waits])

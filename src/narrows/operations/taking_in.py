@@ -5,7 +5,7 @@ made, the step has failed instead."""
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from narrows.core import step_waits
 from narrows.core import workflows as rules
@@ -25,12 +25,13 @@ from narrows.errors import InvalidRequest, LimitReached
 from narrows.operations.advancing import NOTHING, Loading, Root, Value
 from narrows.operations.questions import ConditionQuestion, TransformQuestion
 from narrows.operations.waits import job_touches
-from narrows.storage.following import decide, group_triggers, part_of
+from narrows.storage.following import cast, decide, group_triggers, is_uncast, part_of
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted
 
 _SEVERAL = (StepType.WAIT_FOR_ANY, StepType.WAIT_FOR_ALL)
 _AT_WORK = (StepStatus.RUNNING, StepStatus.WAITING)
+CANNOT_JUDGE: Final = "its events cannot be looked into"
 
 
 class News(NamedTuple):
@@ -95,7 +96,7 @@ def _is_of_this_attempt(news: News) -> bool:
     return row is not None and news.noted.source in (row.run_id, row.wait_group_id, row.child_run_id)
 
 
-# ---- vetoes ------------------------------------------------------------------------------------
+# ---- votes and vetoes ------------------------------------------------------------------------------------
 
 
 class Told(NamedTuple):
@@ -116,61 +117,82 @@ def _judge(root: Root, news: Sequence[News]) -> Generator[list[Touch], None, lis
             end = Happened(each.noted.kind, each.step, each.attempt, each.noted.error, each.noted.final)
             told.setdefault(each.step, Told(each, end))
     if judged:
-        yield from _load_received(root, judged.values())
+        yield from _load_uncast(root, judged.values())
         yield from _load_seen(root, judged.values())
-        questions = {step: _veto_questions(root, each) for step, each in judged.items()}
-        root.ask(question for asked in questions.values() for question in asked if question is not None)
+        uncast: dict[int, list[Uncast]] = {}
         for step, each in judged.items():
-            standing = _stand(root, each, questions[step])
+            try:
+                uncast[step] = _uncast(root, each)
+            except LimitReached as fault:
+                error = f"{CANNOT_JUDGE}: {fault.message}"
+                failed = step_waits.Standing(FactKind.STEP_FAILED, error, final=True)
+                told.setdefault(step, _closed(root, each, failed))
+        root.ask(each.question for some in uncast.values() for each in some if each.question is not None)
+        for step, some in uncast.items():
+            standing = _stand(root, judged[step], some)
             if standing is not None:
-                end = Happened(standing.kind, step, each.attempt, standing.error, standing.final)
-                told.setdefault(step, Told(each, end))
+                told.setdefault(step, _closed(root, judged[step], standing))
     return list(told.values())
+
+
+def _load_uncast(root: Root, waits: Iterable[News]) -> Loading:
+    """The texts of events that nobody has looked into; of what was held, nobody has loaded it with its trigger."""
+    waits = list(waits)
+    yield [("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in waits]
+    triggers = [trigger for each in waits for trigger in _triggers(root, each)]
+    yield from root.load_bounded(map(_received, filter(is_uncast, triggers)), root.asking)
 
 
 def _load_seen(root: Root, judged: Iterable[News]) -> Loading:
     seen: set[int] = set()
     for each in judged:
-        seen.update(root.seen_by(each.step, _veto_steps(root, each.step)))
-    yield from root.load_outputs(seen, payload=False)
+        seen.update(root.seen_by(each.step, _work(root, each).veto_steps))
+    yield from root.load_outputs(seen, payload=False, budget=root.asking)
 
 
-def _veto_steps(root: Root, step: int) -> frozenset[str] | None:
-    work = root.step(step).work
-    return work.veto_steps if isinstance(work, EventWait) else frozenset()
-
-
-def _veto_questions(root: Root, news: News) -> list[ConditionQuestion | None]:
-    """For each trigger of the wait what the veto has to be asked of its event, if it has one."""
+def _work(root: Root, news: News) -> EventWait:
     work = root.step(news.step).work
-    group = root.tx.wait_group(root.run.project_id, news.noted.source or "")
     assert isinstance(work, EventWait)
-    assert group is not None
-    parts = [part_of(root.tx, trigger) for trigger in group_triggers(root.tx, group)]
+    return work
+
+
+class Uncast(NamedTuple):
+    """An event that nobody has looked into: who votes by it, and what the veto is to be asked of it, if there is one."""
+
+    trigger: Trigger
+    voter: str | None
+    question: ConditionQuestion | None
+
+
+def _uncast(root: Root, news: News) -> list[Uncast]:
+    """Of a wait, the events that came in this commit. Raises LimitReached where they are too much to look into."""
+    work = _work(root, news)
     seen = root.seen_by(news.step, work.veto_steps)
-    asked = set(step_waits.unasked(work, parts))
-    return [
-        root.question(work.veto or "", part.payload, seen, root.run.steps) if place in asked else None
-        for place, part in enumerate(parts)
-    ]
+    found = []
+    for trigger in filter(is_uncast, _triggers(root, news)):
+        payload = root.text(_received(trigger))
+        question = None
+        if work.veto is not None:
+            question = root.question(work.veto, payload, seen, root.run.steps)
+        found.append(Uncast(trigger, step_waits.voter_of(work.distinct_by, payload), question))
+    return found
 
 
-def _stand(
-    root: Root, news: News, questions: Sequence[ConditionQuestion | None]
-) -> step_waits.Standing | None:
-    """How a wait with a veto stands; once it is over, whatever of it is open is closed."""
-    tx, work = root.tx, root.step(news.step).work
-    group = tx.wait_group(root.run.project_id, news.noted.source or "")
-    assert isinstance(work, EventWait)
-    assert group is not None
-    parts = [
-        part_of(tx, trigger)._replace(vetoed=None if question is None else root.answer(question))
-        for trigger, question in zip(group_triggers(tx, group), questions, strict=True)
-    ]
-    standing = step_waits.judge(work.needed, work.distinct_by, parts)
-    if standing is not None:
-        decide(tx, group, WAIT_IS_OVER, news.noted.actor, news.noted.entropy)
-    return standing
+def _stand(root: Root, news: News, uncast: Sequence[Uncast]) -> step_waits.Standing | None:
+    """How a wait stands with these events; what counts of them is kept. That a veto cannot be told is none."""
+    for trigger, voter, question in uncast:
+        vetoed = question is not None and root.answer(question) is True
+        cast(root.tx, trigger, step_waits.Ballot(voter, vetoed))
+    work = _work(root, news)
+    return step_waits.judge(work.needed, work.distinct_by, list(map(part_of, _triggers(root, news))))
+
+
+def _closed(root: Root, news: News, standing: step_waits.Standing) -> Told:
+    """A wait is over: whatever of it is open is closed."""
+    group = root.tx.wait_group(root.run.project_id, news.noted.source or "")
+    if group is not None:
+        decide(root.tx, group, WAIT_IS_OVER, news.noted.actor, news.noted.entropy)
+    return Told(news, Happened(standing.kind, news.step, news.attempt, standing.error, standing.final))
 
 
 # ---- outputs -----------------------------------------------------------------------------------
@@ -197,13 +219,6 @@ def _load_results(root: Root, told: Sequence[Told]) -> Loading:
     for each in waits:
         if root.step(each.step).type in _SEVERAL:
             yield from root.load_bounded(map(_received, _triggers(root, each)))
-
-
-def _load_received(root: Root, waits: Iterable[News]) -> Loading:
-    """The texts that the triggers of waits have received; what was held, nobody has loaded with its trigger."""
-    waits = list(waits)
-    yield [("wait_groups_by_id", root.run.project_id, each.noted.source or "") for each in waits]
-    yield from root.load_texts(_received(trigger) for each in waits for trigger in _triggers(root, each))
 
 
 def _triggers(root: Root, wait: News) -> list[Trigger]:
@@ -250,9 +265,7 @@ def _raw_output(root: Root, told: Told) -> Value:
         return NOTHING
     triggers = _triggers(root, told.news)
     if step.type in _SEVERAL:
-        parts = [
-            part_of(root.tx, trigger)._replace(payload=root.text(_received(trigger))) for trigger in triggers
-        ]
+        parts = [part_of(trigger)._replace(payload=root.text(_received(trigger))) for trigger in triggers]
         return Value(step_waits.output(parts, several=True))
     return _received(triggers[0]) if triggers else NOTHING
 
@@ -264,8 +277,14 @@ def _transform(root: Root, told: list[Told], completing: Sequence[Told]) -> Load
         if (path := root.step(each.news.step).output_transform) is not None
         and each.happened.kind == FactKind.STEP_COMPLETED
     }
-    yield from root.load_texts(root.outputs[step] for step in paths)
-    questions = {step: TransformQuestion(path, root.text(root.outputs[step])) for step, path in paths.items()}
+    yield from root.load_bounded((root.outputs[step] for step in paths), root.asking)
+    questions: dict[int, TransformQuestion] = {}
+    for step, path in paths.items():
+        try:
+            questions[step] = TransformQuestion(path, root.text(root.outputs[step]))
+        except LimitReached as fault:
+            root.outputs.pop(step)
+            _fail(told, step, f"its output_transform cannot be used: {fault.message}")
     root.ask(questions.values())
     for step, question in questions.items():
         transformed = root.answer(question)
@@ -283,9 +302,8 @@ def _render_keys(root: Root, told: list[Told], emitting: Sequence[Told]) -> Load
         assert template is not None
         refs = {placeholder.output_of for placeholder in template.placeholders} - {None}
         named[each.news.step] = mask(root.definition.places[ref] for ref in refs if ref is not None)
-    yield from root.load_outputs(
-        {number for seen in named.values() for number in members(seen)}, payload=bool(named)
-    )
+    looked_at = {number for seen in named.values() for number in members(seen)}
+    yield from root.load_outputs(looked_at, payload=bool(named), budget=root.asking)
     for step, seen in named.items():
         template = root.step(step).emit_key
         assert template is not None
@@ -293,7 +311,7 @@ def _render_keys(root: Root, told: list[Told], emitting: Sequence[Told]) -> Load
             if root.hops >= MAX_HOPS:
                 raise InvalidRequest(f"it would be the event number {root.hops + 1} of one chain")
             root.emits[step] = check_key(render(template, root.scope(step, members(seen))))
-        except InvalidRequest as fault:
+        except (InvalidRequest, LimitReached) as fault:
             root.outputs.pop(step, None)
             _fail(told, step, f"its event_emit_key cannot be used: {fault.message}")
 

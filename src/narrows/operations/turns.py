@@ -20,7 +20,7 @@ from narrows.core.states import WORKFLOW_RUN_ENDED
 from narrows.core.workflow_definitions import Definition
 from narrows.core.workflow_records import WorkflowVersion
 from narrows.core.workflows import Advance, Happened
-from narrows.errors import TooMuchFollows
+from narrows.errors import LimitReached, TooMuchFollows
 from narrows.operations.advancing import Root
 from narrows.operations.carrying_out import carry_out
 from narrows.operations.questions import ConditionQuestion, DefinitionQuestion
@@ -125,8 +125,13 @@ def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch],
         while inquiry.questions:
             root.keep_outputs(inquiry.steps)
             asked = yield from _conditions(root, inquiry)
-            root.ask(asked.values())
-            inquiry.tell({step: root.answer(question) for step, question in asked.items()})
+            root.ask(question for question in asked.values() if not isinstance(question, str))
+            inquiry.tell(
+                {
+                    step: question if isinstance(question, str) else root.answer(question)
+                    for step, question in asked.items()
+                }
+            )
         advance = rules.advance(definition, run.status, run.steps, happened, inquiry.answers)
         assert not advance.questions, "the same would be asked for it from the start"
     root.keep_outputs(advance.steps)
@@ -135,12 +140,18 @@ def _advance(root: Root, happened: Sequence[Happened]) -> Generator[list[Touch],
 
 def _conditions(
     root: Root, inquiry: rules.Inquiry
-) -> Generator[list[Touch], None, Mapping[int, ConditionQuestion]]:
-    """The conditions that have to be asked, each with what it may look at."""
-    definition, questions, letters = root.definition, inquiry.questions, inquiry.steps
-    needed = {step: root.seen_by(step, definition.steps[step].condition_steps) for step in questions}
-    yield from root.load_outputs({other for seen in needed.values() for other in seen}, payload=True)
-    return {
-        step: root.question(definition.steps[step].condition or "", root.payload(), needed[step], letters)
-        for step in questions
-    }
+) -> Generator[list[Touch], None, Mapping[int, ConditionQuestion | str]]:
+    """The conditions that have to be asked, each with what it may look at; of one that looks at too much, a sentence
+    without a subject that says so."""
+    definition, letters = root.definition, inquiry.steps
+    needed = {step: root.seen_by(step, definition.steps[step].condition_steps) for step in inquiry.questions}
+    seen = {other for steps in needed.values() for other in steps}
+    yield from root.load_outputs(seen, payload=True, budget=root.asking)
+    asked: dict[int, ConditionQuestion | str] = {}
+    for step, steps in needed.items():
+        condition = definition.steps[step].condition or ""
+        try:
+            asked[step] = root.question(condition, root.payload(), steps, letters)
+        except LimitReached as fault:
+            asked[step] = f"cannot be told: {fault.message}"
+    return asked

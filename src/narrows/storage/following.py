@@ -87,7 +87,7 @@ def follow(tx: Transaction, settled: Trigger, actor: str, entropy: int) -> None:
 def _follow_step(tx: Transaction, group: WaitGroup, settled: Trigger, actor: str, entropy: int) -> None:
     """The same for a step of a workflow run: how its wait has ended is noted, and its other triggers are closed.
     Where a veto has to be asked, or a payload to be loaded first (of an event that was held), the turn judges
-    (`operations/turns.py`)."""
+    (`operations/turns.py`). Of the event itself only what counts is kept: those that came before are not read again."""
     if group.id in tx.notes.decided:
         return
     key = (group.project_id, group.workflow_run_id or "")
@@ -98,12 +98,14 @@ def _follow_step(tx: Transaction, group: WaitGroup, settled: Trigger, actor: str
         actor=actor,
         entropy=entropy,
     )
+    path = distinct_path(group)
+    if path is not None and not group.has_veto and is_uncast(settled) and not _is_away(settled):
+        cast(tx, settled, step_waits.Ballot(step_waits.voter_of(path, settled.response_payload)))
     triggers = group_triggers(tx, group)
-    parts = [part_of(tx, trigger) for trigger in triggers]
-    if group.has_veto or (group.distinct_by is not None and not all(map(_is_at_hand, triggers, parts))):
+    if group.has_veto or (path is not None and any(map(is_uncast, triggers))):
         tx.notes.add(key, noted._replace(is_open=True))
         return
-    standing = step_waits.judge(group.needed, distinct_path(group), parts)
+    standing = step_waits.judge(group.needed, path, list(map(part_of, triggers)))
     if standing is not None:
         tx.notes.add(key, noted._replace(kind=standing.kind, error=standing.error, final=standing.final))
         decide(tx, group, waits.WAIT_IS_OVER, actor, entropy)
@@ -121,18 +123,25 @@ def distinct_path(group: WaitGroup) -> list[str] | None:
     return None if group.distinct_by is None else list(json.loads(group.distinct_by))
 
 
-def part_of(tx: Transaction, trigger: Trigger) -> step_waits.Part:
+def part_of(trigger: Trigger) -> step_waits.Part:
     """A trigger as the rules of a step's wait see it."""
-    payload = trigger.response_payload
-    if payload is None and trigger.response_payload_id is not None:
-        row = tx.payload(trigger.project_id, trigger.response_payload_id)
-        payload = None if row is None else row.body
-    return step_waits.Part(trigger.event_key, TriggerStatus(trigger.status), payload, trigger.error)
+    ballot = step_waits.ballot_from_text(trigger.ballot)
+    return step_waits.Part(trigger.event_key, TriggerStatus(trigger.status), None, trigger.error, ballot)
 
 
-def _is_at_hand(trigger: Trigger, part: step_waits.Part) -> bool:
-    """Whether what the trigger has received is loaded."""
-    return part.payload is not None or trigger.response_payload_id is None
+def is_uncast(trigger: Trigger) -> bool:
+    """Whether nobody has looked yet at what its event counts for."""
+    return trigger.status == TriggerStatus.RECEIVED and trigger.ballot is None
+
+
+def cast(tx: Transaction, trigger: Trigger, ballot: step_waits.Ballot) -> None:
+    """Keep what its event counts for, in the commit that settles it."""
+    tx.save(trigger._replace(ballot=step_waits.ballot_to_text(ballot)))
+
+
+def _is_away(trigger: Trigger) -> bool:
+    """Whether what it has received stands in a row that nobody has loaded."""
+    return trigger.response_payload is None and trigger.response_payload_id is not None
 
 
 def close(

@@ -79,11 +79,6 @@ def trigger_ids(group: WaitGroup) -> list[str]:
     return msgspec.json.decode(group.trigger_ids, type=list[str])
 
 
-def looks_into_payloads(group: WaitGroup) -> bool:
-    """Whether it depends on what the events say how its wait stands."""
-    return bool(group.has_veto) or group.distinct_by is not None
-
-
 _LEADS: Final[dict[type[Any], Callable[[Any], Iterator[Touch]]]] = {
     HeldEvent: _of_held_event,
     CallbackUrl: _of_callback_url,

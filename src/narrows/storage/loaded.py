@@ -115,8 +115,6 @@ class Loaded:
         self._come += new
         for record in new:
             yield from links.of(record)
-            if isinstance(record, Trigger | WaitGroup):
-                yield from self._received(record)
         if self._has_queues:
             yield from self._behind_the_heads()
 
@@ -136,19 +134,6 @@ class Loaded:
         for queue, most in self._heads.items():
             if named[queue]:
                 yield ("queued_runs_by_job", *queue, str(most + named[queue]))
-
-    def _received(self, record: Trigger | WaitGroup) -> Iterator[Touch]:
-        """What triggers have received, where that is looked into and has a row of its own."""
-        if isinstance(record, Trigger):
-            if record.response_payload_id is not None and record.wait_group_id is not None:
-                group = self._get(WaitGroup, record.project_id, record.wait_group_id)
-                if group is not None and links.looks_into_payloads(group):
-                    yield ("payloads_by_id", record.project_id, record.response_payload_id)
-        elif links.looks_into_payloads(record):
-            for trigger_id in links.trigger_ids(record):
-                trigger = self._get(Trigger, record.project_id, trigger_id)
-                if trigger is not None and trigger.response_payload_id is not None:
-                    yield ("payloads_by_id", record.project_id, trigger.response_payload_id)
 
     def _index(self, record: Any, lookup: str | None = None) -> None:
         if isinstance(record, Trigger):

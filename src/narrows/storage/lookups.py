@@ -131,6 +131,11 @@ def note_delivery(trigger: Trigger) -> tuple[str, tuple[Any, ...]]:
     return "note_deliveries", (trigger.project_id, trigger.id, trigger.notify_status)
 
 
+def cast_ballot(trigger: Trigger) -> tuple[str, tuple[Any, ...]]:
+    """What of its event counts, beside its settling."""
+    return "cast_ballots", (trigger.project_id, trigger.id, trigger.ballot)
+
+
 def _update_trigger(old: Trigger, new: Trigger) -> tuple[str, tuple[Any, ...]]:
     """A settling writes no indexed column; only an extension moves the due time."""
     if new.version == old.version:

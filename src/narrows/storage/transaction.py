@@ -22,7 +22,7 @@ from narrows.errors import InvariantViolated
 from narrows.storage import following
 from narrows.storage.backend import Write
 from narrows.storage.loaded import Loaded
-from narrows.storage.lookups import TABLES, note_delivery
+from narrows.storage.lookups import TABLES, cast_ballot, note_delivery
 from narrows.storage.noted import END_OF_RUN, NotAdvancedYet, Noted, Notes, step_ref_of
 
 R = TypeVar("R")
@@ -268,8 +268,8 @@ class Transaction(Loaded):
             else:
                 statement, row = update(old, record)
                 found.setdefault(statement, Write(statement, [], True)).rows.append(row)
-                if record_class is Trigger and record.notify_status != old.notify_status:
-                    _note(record, statement, found)
+                if record_class is Trigger:
+                    _note(old, record, statement, found)
 
     def changed(self, record_class: type[R]) -> tuple[R, ...]:
         """The final state of every record of this kind that was changed."""
@@ -286,12 +286,15 @@ def _stamp_of(record: Any) -> int:
     return made_at(record.last_fact_id or record.id) if isinstance(record, WorkflowRun) else 0
 
 
-def _note(trigger: Trigger, written: str, found: dict[str, Write]) -> None:
-    """Beside its other changes, how a trigger's newest delivery stands: a statement of its own, so that
-    a settling writes no column that most triggers do not use."""
-    statement, row = note_delivery(trigger)
-    if written != statement:
-        found.setdefault(statement, Write(statement, [], True)).rows.append(row)
+def _note(old: Trigger, new: Trigger, written: str, found: dict[str, Write]) -> None:
+    """Beside its other changes, how a trigger's newest delivery stands and what its event counts for: statements of
+    their own, so that a settling writes no column that most triggers do not use."""
+    noted = [note_delivery(new)] if new.notify_status != old.notify_status else []
+    if new.ballot != old.ballot:
+        noted.append(cast_ballot(new))
+    for statement, row in noted:
+        if written != statement:
+            found.setdefault(statement, Write(statement, [], True)).rows.append(row)
 
 
 def _row_of(record: Any) -> tuple[Any, ...]:

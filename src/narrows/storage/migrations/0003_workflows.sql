@@ -112,6 +112,9 @@ alter table wait_groups add column workflow_run_id text;
 alter table wait_groups add column distinct_by text;
 alter table wait_groups add column has_veto integer not null default 0;
 
+-- What of an event counts where voters are told apart or a veto is asked: looked at once, when it comes.
+alter table triggers add column ballot text;
+
 -- How many workflow runs descend from the one that this is the root of: no more than so many may start. And how
 -- many of a project go on.
 alter table roots add column descendants integer not null default 0;

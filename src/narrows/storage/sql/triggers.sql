@@ -7,7 +7,7 @@ select t.project_id, t.id, t.event_key, t.ordinal, t.version, t.trigger_type, t.
   t.waiter, t.name, t.tags, t.request_payload, t.request_payload_id, t.response_payload,
   t.response_payload_id, t.expected_schema_id, t.timeout_secs, t.requested_at, t.expires_at,
   t.received_at, t.settled_at, t.error, t.sent_by, t.opened_by, t.last_fact_id, t.notify_url,
-  t.notify_status
+  t.notify_status, t.ballot
 from @input(project_id text, event_key text) as i
 cross join triggers as t
 where t.project_id = i.project_id and t.event_key = i.event_key
@@ -20,7 +20,7 @@ select t.project_id, t.id, t.event_key, t.ordinal, t.version, t.trigger_type, t.
   t.waiter, t.name, t.tags, t.request_payload, t.request_payload_id, t.response_payload,
   t.response_payload_id, t.expected_schema_id, t.timeout_secs, t.requested_at, t.expires_at,
   t.received_at, t.settled_at, t.error, t.sent_by, t.opened_by, t.last_fact_id, t.notify_url,
-  t.notify_status
+  t.notify_status, t.ballot
 from @input(project_id text, id text) as i
 cross join triggers as t
 where t.project_id = i.project_id and t.id = i.id
@@ -30,19 +30,19 @@ insert into triggers (project_id, id, event_key, ordinal, version, trigger_type,
   status, root_id, wait_group_id, workflow_run_id, workflow_step_run_id, job_run_id, waiter, name,
   tags, request_payload, request_payload_id, response_payload, response_payload_id,
   expected_schema_id, timeout_secs, requested_at, expires_at, received_at, settled_at, error,
-  sent_by, opened_by, last_fact_id, notify_url, notify_status)
+  sent_by, opened_by, last_fact_id, notify_url, notify_status, ballot)
 select project_id, id, event_key, ordinal, version, trigger_type, source_type,
   status, root_id, wait_group_id, workflow_run_id, workflow_step_run_id, job_run_id, waiter, name,
   tags, request_payload, request_payload_id, response_payload, response_payload_id,
   expected_schema_id, timeout_secs, requested_at, expires_at, received_at, settled_at, error,
-  sent_by, opened_by, last_fact_id, notify_url, notify_status
+  sent_by, opened_by, last_fact_id, notify_url, notify_status, ballot
 from @input(project_id text, id text, event_key text, ordinal integer, version integer,
   trigger_type text, source_type text, status text, root_id text, wait_group_id text,
   workflow_run_id text, workflow_step_run_id text, job_run_id text, waiter text, name text,
   tags text, request_payload text, request_payload_id text, response_payload text,
   response_payload_id text, expected_schema_id text, timeout_secs integer, requested_at integer,
   expires_at integer, received_at integer, settled_at integer, error text, sent_by text,
-  opened_by text, last_fact_id text, notify_url text, notify_status text)
+  opened_by text, last_fact_id text, notify_url text, notify_status text, ballot text)
 
 -- name: settle_triggers
 -- Touches no indexed column, so it rewrites the row's page and nothing else. The guard on the
@@ -67,6 +67,12 @@ from @input(project_id text, id text, version integer, status text, response_pay
   response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,
   last_fact_id text, timeout_secs integer, expires_at integer) as i
 where triggers.project_id = i.project_id and triggers.id = i.id and triggers.status = 'waiting'
+
+-- name: cast_ballots
+-- In the commit that settles them, a statement of its own: most events cast none.
+update triggers set ballot = i.ballot
+from @input(project_id text, id text, ballot text) as i
+where triggers.project_id = i.project_id and triggers.id = i.id
 
 -- name: extend_triggers
 update triggers

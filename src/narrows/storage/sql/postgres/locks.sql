@@ -74,7 +74,7 @@ with by_key as (
     t.waiter, t.name, t.tags, t.request_payload, t.request_payload_id, t.response_payload,
     t.response_payload_id, t.expected_schema_id, t.timeout_secs, t.requested_at, t.expires_at,
     t.received_at, t.settled_at, t.error, t.sent_by, t.opened_by, t.last_fact_id, t.notify_url,
-    t.notify_status
+    t.notify_status, t.ballot
   from first
   join named as n on first.locked >= 0
   join triggers as t on t.project_id = n.project_id and t.id = n.id

@@ -7,7 +7,7 @@ select t.project_id, t.id, t.event_key, t.ordinal, t.version, t.trigger_type, t.
   t.waiter, t.name, t.tags, t.request_payload, t.request_payload_id, t.response_payload,
   t.response_payload_id, t.expected_schema_id, t.timeout_secs, t.requested_at, t.expires_at,
   t.received_at, t.settled_at, t.error, t.sent_by, t.opened_by, t.last_fact_id, t.notify_url,
-  t.notify_status
+  t.notify_status, t.ballot
 from @input(project_id text, event_key text) as i
 cross join lateral (
   select n.* from triggers as n
