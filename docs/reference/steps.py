@@ -13,7 +13,10 @@ from narrows.core import workflow_definitions, workflow_reading
 from narrows.core.states import StepType
 from narrows.core.workflow_definitions import EMIT_HOLD_SECS, MAX_DEPTH, MAX_HOPS, MAX_STEPS, parse
 from narrows.core.workflow_fields import TRUSTED, E, Fields
-from narrows.operations import cel_limits, json_paths
+from narrows.operations import advancing, cel_limits, json_paths
+from narrows.storage.transaction import Limits
+
+LIMITS: Final = Limits()
 
 
 class Field(NamedTuple):
@@ -267,6 +270,20 @@ def _languages(table: Table) -> Iterator[str]:
     limits: list[tuple[object, ...]] = [
         ("steps of a workflow", f"{MAX_STEPS:,}"),
         ("depth of sub-workflows", MAX_DEPTH),
+        ("workflow runs that descend from one, ended ones, too; then the step fails", f"{LIMITS.descendants:,}"),
+        ("workflow runs of a project that go on", f"{LIMITS.workflow_runs_per_project:,}"),
+        (
+            "all different conditions and vetoes of a definition",
+            f"{workflow_definitions.MAX_CONDITIONS:,} characters",
+        ),
+        (
+            "what one condition or veto looks at, payload and outputs; then the step fails",
+            f"{advancing.MAX_ASKED_BYTES >> 20} MiB",
+        ),
+        (
+            "what is read in one commit for all of a run's conditions, votes and event keys; what is beyond fails",
+            f"{advancing.MAX_SEEN_BYTES >> 20} MiB",
+        ),
         ("emits that follow one out of the other; then the step fails that would emit", MAX_HOPS),
         ("length of a definition", "4 MiB"),
         ("length of an event key, when it is filled in", "512 bytes"),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.core.workflow_definitions import parse
-from narrows.core.workflow_fields import TRUSTED
+from narrows.core.workflow_definitions import MAX_CONDITIONS, parse
+from narrows.core.workflow_fields import TRUSTED, Checked
 from tests.core.workflow_parsing import CHECKS, faults_of, good, job, read
 
 # ---- what is refused ---------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_all_faults_come_in_one_answer_each_naming_its_step() -> None:
         ({"depends_on": ["b", "b"]}, "twice"),
         ({"depends_on": [1]}, "depends_on"),
         ({"depends_on": ["a"]}, "itself"),
-        ({"condition": "x" * 3_000}, "condition"),
+        ({"condition": "x" * 1_001}, "condition"),
         ({"retry_max_attempts": True}, "retry_max_attempts"),
         ({"on_timeout": {"default": 1, "more": 2}}, "on_timeout"),
         ({"event_emit_key": "x" * 600}, "512"),
@@ -115,6 +115,31 @@ def test_a_workflow_has_1_to_1000_steps(steps: Any) -> None:
     assert parse({"slug": "w", "steps": steps}, CHECKS).faults == (
         "The workflow has wrong 'steps': it must be a list of 1 to 1000 steps.",
     )
+
+
+def test_all_conditions_of_a_definition_have_a_bound_and_beyond_it_none_is_looked_at() -> None:
+    """To read 858 KB of them took 11 s, in which the library held Python's lock."""
+    looked_at: list[str] = []
+
+    def noting(text: str) -> Checked:
+        looked_at.append(text)
+        return Checked()
+
+    steps = [job(f"s{number}", condition=f"{number:01000}") for number in range(200)]
+    checks = TRUSTED._replace(condition=noting)
+    parsed = parse({"slug": "w", "steps": steps}, checks)
+    assert len(parsed.faults) == 1
+    assert parsed.faults[0].startswith(
+        "The workflow has different conditions and vetoes of more than 64 Ki char"
+    )
+    assert len(looked_at) == MAX_CONDITIONS // 1_000
+    # What stands often is read once.
+    same = "x" * 1_000
+    waits = [
+        {"step_ref": f"s{n}", "type": "wait_for_event", "event_key": "k", "condition": same, "veto": same}
+        for n in range(200)
+    ]
+    assert parse({"slug": "w", "steps": waits}, checks).faults == ()
 
 
 @pytest.mark.parametrize("given", [None, [], "x", 1])

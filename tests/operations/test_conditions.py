@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,7 +20,7 @@ from narrows.operations.cel_limits import (
     MAX_TEXT_MATCHED_IN_MACRO,
 )
 from narrows.operations.cel_trees import tree
-from narrows.operations.conditions import Conditions, compile_condition
+from narrows.operations.conditions import Conditions, Program, compile_condition
 
 PAYLOAD = (
     '{"n":1,"rate":1.50,"big":123456789012345678901234567890,"name":"ann","none":null,"on":true,"tags":["a","b"],'
@@ -216,6 +218,22 @@ def test_expressions_are_shared_by_threads(conditions: Conditions) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(ask, range(400))) == {True}
+
+
+def test_one_thread_compiles_at_a_time(conditions: Conditions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library holds Python's lock meanwhile: the event loop has its turn after one of them, not after all."""
+    together = threading.Barrier(2)
+
+    def compiling(text: str) -> Program:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+            raise AssertionError("two compile at once")
+        return compile_condition(text)
+
+    monkeypatch.setattr("narrows.operations.conditions.compile_condition", compiling)
+    with ThreadPoolExecutor(2) as pool:
+        asked = pool.map(conditions.check, ["payload.first", "payload.second"])
+        assert [each.fault for each in asked] == [None, None]
 
 
 @given(st.text(alphabet="()[]{}!?:.,'\"+-*&|=<>0123ab payloutsize\\ \n", max_size=200))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from narrows.core.states import WORKFLOW_RUN_ENDED
 from narrows.engine.consume import ConsumeMessagesRole
 from narrows.errors import LimitReached
 from narrows.operations import advancing
+from narrows.operations.definitions import Definitions
 from narrows.operations.questions import Answered, ConditionQuestion
 from narrows.storage.loaded import Loaded
 from narrows.storage.transaction import Limits
@@ -204,3 +207,21 @@ async def test_questions_about_the_same_outputs_keep_one_copy_of_them(
         asked = [question for question in answers if isinstance(question, ConditionQuestion)]
         assert len(asked) == 6
         assert len({id(output) for question in asked for _, output in question.outputs}) == 1
+
+
+async def test_definitions_are_checked_one_at_a_time(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes up to a second of a thread; events are looked into on the same threads."""
+    together = threading.Barrier(2)
+
+    def checking(self: Definitions, text: str) -> str:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.2)
+            raise AssertionError("two are checked at once")
+        return text
+
+    monkeypatch.setattr(Definitions, "check", checking)
+    async with opened(backend) as bench:
+        checked: list[Any] = [bench.service.check_definition(text) for text in "ab"]
+        assert await asyncio.gather(*checked) == ["a", "b"]

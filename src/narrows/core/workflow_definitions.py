@@ -16,7 +16,7 @@ from narrows.core.json_texts import Document, dumps
 from narrows.core.keys import is_slug
 from narrows.core.states import OnFailure, StepType
 from narrows.core.templates import Scope, Template, unresolved
-from narrows.core.workflow_fields import LONGEST_SECS, Checks, Faults, Fields
+from narrows.core.workflow_fields import LONGEST_SECS, Checked, Checks, Faults, Fields
 from narrows.core.workflow_reading import ReadStep, read_step
 from narrows.core.workflow_steps import EventWait, StepDefinition
 
@@ -27,6 +27,8 @@ MAX_HOPS: Final = 100
 #: How long an emitted event is held while nobody waits for it.
 EMIT_HOLD_SECS: Final = 86_400
 MAX_TAGS: Final = 50
+#: All different conditions and vetoes of a definition, in characters: to read the worst takes a second.
+MAX_CONDITIONS: Final = 64 << 10
 #: Cycles in one answer; whoever made more has understood.
 MAX_CYCLES: Final = 10
 
@@ -78,7 +80,7 @@ def parse(given: Any, checks: Checks) -> Parsed:
         "timeout_secs": top.whole("timeout_secs", least=0, most=LONGEST_SECS, default=0),
         "max_parallel_steps": top.whole("max_parallel_steps", least=0, most=MAX_STEPS, default=0),
     }
-    read = _steps(top, checks, faults)
+    read = _steps(top, _bounded(checks, top), faults)
     places = _places(read, faults)
     dependencies = [_dependencies(step, place, places, faults) for place, step in enumerate(read)]
     graph = graphs.build(dependencies)
@@ -146,6 +148,26 @@ def _tags(top: Fields) -> str | None:
             f"has wrong 'tags': they must be an object of at most {MAX_TAGS} texts of up to 200 characters"
         )
     return dumps(tags)
+
+
+def _bounded(checks: Checks, top: Fields) -> Checks:
+    """Checks that look into no more conditions than a definition may have; one that stands twice is read once."""
+    seen: set[str] = set()
+    size = 0
+
+    def condition(text: str) -> Checked:
+        nonlocal size
+        size += 0 if text in seen else len(text)
+        seen.add(text)
+        if size <= MAX_CONDITIONS:
+            return checks.condition(text)
+        top.fault(
+            f"has different conditions and vetoes of more than {MAX_CONDITIONS >> 10} Ki characters in all; shorten "
+            "them, let several steps depend on one that has the condition, or move some to a sub-workflow"
+        )
+        return Checked()
+
+    return checks._replace(condition=condition)
 
 
 def _steps(top: Fields, checks: Checks, faults: Faults) -> list[ReadStep]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, NamedTuple
@@ -45,11 +46,17 @@ class Program(NamedTuple):
 
 
 class Conditions:
-    """Compiled expressions by their text; the most recently used are kept. Used from several threads: a lost
-    race compiles twice, no more."""
+    """Compiled expressions by their text; the most recently used are kept. Used from several threads, of which one
+    compiles at a time: the library holds Python's lock meanwhile, and with several the event loop would have its
+    turn after all of them. A lost race compiles twice, no more."""
 
     def __init__(self) -> None:
-        self._compiled = lru_cache(maxsize=_CACHE_SIZE)(compile_condition)
+        self._compiled = lru_cache(maxsize=_CACHE_SIZE)(self._compile)
+        self._compiling = threading.Lock()
+
+    def _compile(self, text: str) -> Program:
+        with self._compiling:
+            return compile_condition(text)
 
     def check(self, text: str) -> Checked:
         """What is wrong with an expression, if anything, and which steps it names (None: it could be any)."""

@@ -102,6 +102,7 @@ class Service:
         self.unmatched: Any = NoSink() if unmatched is None else unmatched
         self._schemas = Schemas()
         self.definitions = Definitions()
+        self._checking = asyncio.Lock()
         self._reading: dict[tuple[str, str, int], asyncio.Future[Definition]] = {}
         store.writer.turns = Turns(self.definitions)
         self._many_commits = ManyCommits(self)
@@ -254,9 +255,10 @@ class Service:
     # ---- definitions of workflows -----------------------------------------------------------
 
     async def check_definition(self, text: str) -> Parsed:
-        """A definition that somebody sends, with every fault. Raises Unavailable where the libraries for
-        expressions are not installed."""
-        return await asyncio.to_thread(self.definitions.check, text)
+        """A definition that somebody sends, with every fault; one at a time, since it takes up to seconds of a thread
+        that others need, too. Raises Unavailable where the libraries for expressions are not installed."""
+        async with self._checking:
+            return await asyncio.to_thread(self.definitions.check, text)
 
     async def definition(self, version: WorkflowVersion) -> Definition:
         """The definition of a version that is committed."""

@@ -40,6 +40,7 @@ StepRef = Annotated[
     ),
 ]
 Expression = Annotated[str, Meta(min_length=1, max_length=2_000)]
+Condition = Annotated[str, Meta(min_length=1, max_length=1_000)]
 Description = Annotated[str, Meta(max_length=2_000)]
 MaxParallelSteps = Annotated[int, Meta(ge=0, le=1_000)]
 Approver = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -207,7 +208,7 @@ class StepDefinition(Message, kw_only=True):
     #: The same as `step_type`.
     type: StepType | None = None
     depends_on: list[str] | None = None
-    condition: Expression | None = None
+    condition: Condition | None = None
     on_failure: OnFailure = "fail_workflow"
     on_timeout: Any = UNSET
     retry_max_attempts: MaxAttempts | None = None
@@ -223,7 +224,7 @@ class StepDefinition(Message, kw_only=True):
     event_keys: Annotated[list[Expression], Meta(min_length=1, max_length=1_000)] | None = None
     count: Annotated[int, Meta(ge=1, le=1_000)] | None = None
     distinct_by: Expression | None = None
-    veto: Expression | None = None
+    veto: Condition | None = None
     event_timeout_secs: WaitSecs | None = None
     expected_schema: Any = UNSET
     request_payload: Any = UNSET
