@@ -19,6 +19,25 @@ settings.register_profile(
 settings.load_profile("narrows")
 
 
+#: What takes longest begins first, so that no worker is left alone with it when all else is done.
+LONGEST = (
+    "examples",
+    "kill",
+    "cli",
+    "simulation",
+    "model",
+    "linearizability",
+    "differential",
+    "streams",
+    "fuzz",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(_suite(item.nodeid), len(order)))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run `async def test_...` in an event loop of its own; no plugin needed for that."""

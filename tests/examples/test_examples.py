@@ -1,5 +1,5 @@
-"""Each example as its README says it, undisturbed, and with SIGKILL of the server and its worker after every act on
-both databases. A story is a generator: between two acts it yields, and what goes on may be killed.
+"""Each example as its README says it, with SIGKILL of the server and its worker after every act, on both databases.
+A story is a generator: between two acts it yields, and what goes on may be killed.
 
 Workers leave before a job is started where it is to be met in its queue, and are killed while they are idle: a run
 that is killed with its worker waits for the end of its lease, a minute, which other tests know.
@@ -171,14 +171,6 @@ def two_of_three(scene: Scene) -> Iterator[None]:
 
 
 STORIES = [kyc, deploy_gate, nightly_batch, two_of_three]
-
-
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("config", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
-def test_it_does_what_its_readme_says(scene: Scene, story: Story) -> None:
-    for _ in story(scene):
-        pass
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.simulation.values import Violation
 from tests.simulation.virtual import NEAR_US, VirtualLoop
 from tests.simulation.workflow_bugs import BUGS, OF_WORKFLOWS
 
-CHUNKS = 10
+CHUNKS = 5
 SEEDS_A_CHUNK = 120
 #: A planted bug is found within so many seeds that could; most are within ten.
 SEEDS_A_BUG = 300
