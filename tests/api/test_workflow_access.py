@@ -112,3 +112,23 @@ async def test_without_the_libraries_what_needs_them_says_how_to_get_them(
         assert (await client("GET", path)).json["status"] == "completed"
         assert (await client("DELETE", "/v1/workflows/flow")).status == 200
         assert (await client("POST", "/v1/events", {"event_key": "other"})).status == 201
+
+
+async def test_what_a_definition_brings_about_needs_no_scope_of_jobs_or_events(config: Config) -> None:
+    """As the guide says, under "Who may do what": whoever gives these scopes away has to know."""
+    async with opened(config, dev=False) as client:
+        anything = await make_api_key(client, "a", "*")
+        writes, triggers = [
+            await make_api_key(client, "a", f"workflows:{verb}", number=number)
+            for number, verb in enumerate(("write", "trigger"), 2)
+        ]
+        assert (await client("POST", "/v1/jobs", {"slug": "j"}, key=anything)).status == 201
+        for key in (writes, triggers):
+            assert (await client("POST", "/v1/jobs/j/trigger", {}, key=key)).status == 403
+            assert (await client("POST", "/v1/events", {"event_key": "k"}, key=key)).status == 403
+        steps = ({"step_ref": "run", "job_slug": "j"}, wait("k"))
+        await make_workflow(client, *steps, key=writes)
+        started = await trigger(client, key=triggers)
+        runs = (await client("GET", "/v1/runs", key=anything)).json["data"]
+        assert [run["workflow_run_id"] for run in runs] == [started["id"]]
+        assert (await client("GET", "/v1/events/k", key=anything)).json["status"] == "waiting"

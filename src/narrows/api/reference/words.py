@@ -98,7 +98,7 @@ NOTES: Final[dict[str, str]] = {
     "retry_delivery": "Also one that has failed for good; the attempts go on counting. 409 if it has been delivered.",
     "rotate_project_secret": "For `overlap_secs` deliveries are signed with both secrets, so that their receiver can change over in peace; 0 ends the old one at once.",
     "create_stream_token": "Opens within 60 s and may open the same stream again for an hour.",
-    "create_api_key": "A key can give only scopes that it has. Without a `project_id`, an admin makes an admin key.",
+    "create_api_key": "A key can give only scopes that it has. Without a `project_id`, an admin makes an admin key. What `workflows:write` allows to define runs any job, sends any event and calls public addresses, without the scopes of those.",
     "rotate_api_key": "The old key works on for `overlap_secs`.",
     **RUN_NOTES,
     **WORKFLOW_NOTES,
