@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from narrows.errors import NarrowsError
 from narrows.storage.backend import BackendFailure, Row
 from narrows.storage.calls import Calls, statements_in
-from narrows.storage.statements import for_postgres
+from narrows.storage.statements import encoded, for_postgres
 
 T = TypeVar("T")
 Connect = Callable[[], Awaitable[Any]]
@@ -126,7 +126,7 @@ class Line:
         known = self.statements[statement]
         if not rows:
             return []
-        return list(map(tuple, await self.fetch(known.sql, *known.columns(rows))))
+        return list(map(tuple, await self.fetch(known.sql, encoded(rows))))
 
 
 async def _in_transaction(raw: Any, sql: str, arguments: Sequence[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from narrows.storage.at_hand import CLAIMED, WITH_LOCKS, AtHand, asked
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.line import Line
 from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost, is_taken
+from narrows.storage.statements import encoded
 
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
@@ -152,8 +153,7 @@ class PostgresConnection:
             raise self._failure(error) from error
 
     async def _with_keys_of_held(self, needed: locks.Locks) -> list[tuple[int, bool]]:
-        statement = self.line.statements["keys_of_held_events"].sql
-        rows = await self.line.fetch(statement, *_columns(needed.held_ids, 2))
+        rows = await self.line.load("keys_of_held_events", needed.held_ids)
         found = {locks.key_name(project_id, key): True for project_id, key, _ in rows}
         delivered = {(project_id, trigger_id): None for project_id, _, trigger_id in rows if trigger_id}
         needed.trigger_ids.extend(key for key in delivered if key not in needed.trigger_ids)
@@ -171,7 +171,7 @@ class PostgresConnection:
             wanted = {}
         for statement, keys in (("lock_deliveries", needed.deliveries), ("lock_messages", needed.messages)):
             if keys:
-                await self.line.fetch(self.line.statements[statement].sql, *_columns(keys, 2))
+                await self.line.load(statement, keys)
         if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
             await self._lock_limited_jobs(needed, {**wanted, **asked(touches, CLAIMED)})
         self._told(self._now)
@@ -181,13 +181,13 @@ class PostgresConnection:
             (workflow_runs, runs, triggers, roots, groups, newest, names, self._now, *found),
         ) = await self.line.fetch(
             together.beside("lock_roots", tuple(wanted)),
-            *_columns(needed.trigger_keys, 2),
-            *_columns(needed.trigger_ids, 2),
-            *_columns(needed.token_hashes, 1),
-            *_columns(needed.event_ids, 3),
-            *_columns(needed.run_ids, 2),
-            needed.job_names,
-            *self._arrays(wanted),
+            encoded(needed.trigger_keys),
+            encoded(needed.trigger_ids),
+            encoded(needed.token_hashes),
+            encoded(needed.event_ids),
+            encoded(needed.run_ids),
+            encoded([(number,) for number in needed.job_names]),
+            *map(encoded, wanted.values()),
         )
         self._locked.update(row[1] for rows in (workflow_runs, runs, triggers) for row in rows)
         self._names = dict.fromkeys(names, False) | self._names
@@ -199,8 +199,8 @@ class PostgresConnection:
     async def _lock_limited_jobs(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
         ((limited, self._now, *found),) = await self.line.fetch(
             together.beside("lock_limited_jobs", tuple(wanted)),
-            *_columns(needed.claimed_jobs, 2),
-            *self._arrays(wanted),
+            encoded(needed.claimed_jobs),
+            *map(encoded, wanted.values()),
         )
         self._limited = set(limited)
         self._at_hand.keep(wanted, found)
@@ -216,8 +216,7 @@ class PostgresConnection:
                 raise BackendFailure("a name that follows is locked by somebody else", retry=True)
             self._names.update(names)
             if runs:
-                statement = self.line.statements["try_runs"].sql
-                found = await self.line.fetch(statement, *_columns(sorted(set(runs)), 2))
+                found = await self.line.load("try_runs", sorted(set(runs)))
                 self._locked.update(row[0] for row in found)
         except Exception as error:
             if isinstance(error, BackendFailure) or is_taken(error):
@@ -236,10 +235,6 @@ class PostgresConnection:
     def _has(self, number: int, excludes: bool) -> bool:
         held = self._names.get(number)
         return held is not None and (held or not excludes)
-
-    def _arrays(self, wanted: Mapping[str, list[Row]]) -> list[list[Any]]:
-        """The parameters of several statements, as one text of `together.py` has them."""
-        return [array for name, rows in wanted.items() for array in self.line.statements[name].columns(rows)]
 
     async def commit(self) -> None:
         if not self._has_begun:
@@ -320,7 +315,7 @@ class PostgresConnection:
         claimed = {name: left.pop(name) for name in CLAIMED if name in left}
         try:
             if left:
-                (row,) = await self.line.fetch(together.loads(tuple(left)), *self._arrays(left))
+                (row,) = await self.line.fetch(together.loads(tuple(left)), *map(encoded, left.values()))
                 for name, rows in zip(left, row, strict=True):
                     found[name] = [*found[name], *rows]
             for name, rows in claimed.items():
@@ -337,8 +332,8 @@ class PostgresConnection:
         rows = {each.statement: each.rows for each in writes}
         try:
             for group in together.apart(tuple(rows)):
-                arrays = self._arrays({name: rows[name] for name in group})
-                (found,) = await self.line.fetch(together.writes(group), *arrays)
+                given = [encoded(rows[name]) for name in group]
+                (found,) = await self.line.fetch(together.writes(group), *given)
                 counts += found
         except Exception as error:
             raise self._failure(error) from error
@@ -382,8 +377,3 @@ class PostgresConnection:
         if is_lost(error) or self._finds_a_pooler(error):
             self.line.drop()
         return failure
-
-
-def _columns(keys: Sequence[Touch], width: int) -> list[list[str]]:
-    """Keys as one array a column."""
-    return [[key[column] for key in keys] for column in range(width)]

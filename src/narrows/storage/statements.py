@@ -3,7 +3,7 @@ a backend. It knows no table.
 
 A statement begins with `-- name: <name>`. `@input(column type, ...)` stands for the rows that the
 caller gives, one statement for a whole batch: SQLite reads them by `jsonb_each`, PostgreSQL by
-`unnest`. Reads use `:name` parameters. Where the dialects differ in a word, a macro stands for it
+`jsonb_array_elements`. Reads use `:name` parameters. Where the dialects differ in a word, a macro stands for it
 (`@each`, `@room`, `@queue`); where they differ in more, `sql/<backend>/` has a statement of the same
 name, which goes before the common one.
 """
@@ -11,16 +11,20 @@ name, which goes before the common one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import count
 from typing import Any, NamedTuple
+
+import msgspec
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _INPUT = re.compile(r"@input\(([^)]*)\)(\s+as\s+(\w+))?")
 _EACH = re.compile(r"@each\(([^)]*)\)")
 _PARAMETER = re.compile(r"(?<![:\w]):(\w+)")
 _COMMENT = re.compile(r"--[^\n]*")
+_encode = msgspec.json.Encoder().encode
 
 
 @cache
@@ -73,29 +77,25 @@ def _json_each(match: re.Match[str]) -> str:
 
 # ---- PostgreSQL ------------------------------------------------------------------------------------
 
-Convert = Callable[[Any], Any]
-
 
 class PostgresStatement(NamedTuple):
-    """A statement with numbered parameters. `parameters` are the names of a read's, in their order; of
-    one with `@input`, `converts` has for each column what makes its values fit, None where they do."""
+    """A statement with numbered parameters. `parameters` are the names of a read's, in their order; one with
+    `@input` has one for each `inputs`, rows as `encoded`."""
 
     sql: str
     parameters: tuple[str, ...]
-    converts: tuple[Convert | None, ...]
+    inputs: int
 
-    def columns(self, rows: list[tuple[Any, ...]]) -> list[list[Any]]:
-        """The rows as one list a column, as `unnest` takes them."""
-        found = [list(column) for column in zip(*(row[: len(self.converts)] for row in rows), strict=True)]
-        return [
-            column if convert is None else [None if value is None else convert(value) for value in column]
-            for column, convert in zip(found, self.converts, strict=True)
-        ]
+
+def encoded(rows: Sequence[tuple[Any, ...]]) -> str:
+    """The rows of an `@input`, as a JSON array of arrays: one parameter, however many columns there are. (An array a
+    column costs the driver and the server several times as much.)"""
+    return _encode(rows).decode()
 
 
 @cache
 def for_postgres() -> dict[str, PostgresStatement]:
-    """Every statement in PostgreSQL's dialect; `@input` unnests an array a column."""
+    """Every statement in PostgreSQL's dialect; each `@input` reads the JSON array of arrays in a parameter."""
     bodies = {**all_statements(), **of_backend("postgres")}
     return {name: _for_postgres(body) for name, body in bodies.items()}
 
@@ -104,29 +104,23 @@ def _for_postgres(body: str) -> PostgresStatement:
     body = _COMMENT.sub("", body).strip()
     body = _EACH.sub(r"json_array_elements_text(cast(\1 as json))", body)
     body = body.replace("@room", "").replace("@queue", "")
-    columns = _input_columns(body)
-    converts = tuple(int if kind == "integer" else None for _, kind in columns)
-    body = _INPUT.sub(_unnest, body)
+    number = count(1)
+    body, inputs = _INPUT.subn(lambda match: _jsonb_elements(match, next(number)), body)
     names = tuple(dict.fromkeys(_PARAMETER.findall(body)))
-    if names and columns:
+    if names and inputs:
         raise ValueError("a statement takes rows or named parameters, not both")
     numbers = {name: number for number, name in enumerate(names, start=1)}
     sql = _PARAMETER.sub(lambda match: f"${numbers[match[1]]}", body)
-    return PostgresStatement(sql, names, converts)
+    return PostgresStatement(sql, names, inputs)
 
 
-def _input_columns(body: str) -> list[tuple[str, str]]:
-    match = _INPUT.search(body)
-    if match is None:
-        return []
-    return [(name, kind) for name, kind in (column.split() for column in match[1].split(","))]
-
-
-def _unnest(match: re.Match[str]) -> str:
+def _jsonb_elements(match: re.Match[str], parameter: int) -> str:
+    """All elements are arrays. To ask for it lets the planner expect one row, and so look up rows by their keys, also
+    while the table is empty or has not been analyzed yet."""
     columns = [column.split() for column in match[1].split(",")]
-    arrays = ", ".join(
-        f"${number}::{'bigint' if kind == 'integer' else kind}[]"
-        for number, (_, kind) in enumerate(columns, start=1)
+    picked = ", ".join(
+        f"cast(value ->> {number} as {'bigint' if kind == 'integer' else kind}) as {name}"
+        for number, (name, kind) in enumerate(columns)
     )
-    names = ", ".join(name for name, _ in columns)
-    return f"unnest({arrays}) as {match[3] or 'input'}({names})"
+    rows = f"jsonb_array_elements(${parameter}::jsonb) where jsonb_typeof(value) = 'array'"
+    return f"(select {picked} from {rows}) as {match[3] or 'input'}"

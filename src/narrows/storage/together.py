@@ -31,9 +31,9 @@ def loads(names: tuple[str, ...]) -> str:
 def beside(first: str, names: tuple[str, ...]) -> str:
     """The one row of the first statement, and behind its columns what `loads` answers. All of it sees what was
     committed before it began, also where the first one waits for a lock."""
-    sql = for_postgres()[first].sql
-    taken = max(map(int, _NUMBER.findall(sql)))
-    return f"select {', '.join(('first.*', *_arrays(names, taken)))} from ({sql}) as first"
+    statement = for_postgres()[first]
+    arrays = _arrays(names, statement.inputs)
+    return f"select {', '.join(('first.*', *arrays))} from ({statement.sql}) as first"
 
 
 @lru_cache(_KEPT)
@@ -75,12 +75,11 @@ def _arrays(names: Sequence[str], taken: int = 0) -> list[str]:
 
 
 def _numbered(names: Sequence[str], taken: int = 0) -> list[str]:
-    """The statements, each with the numbers of its parameters behind those of the one before."""
+    """The statements, each with the number of its one parameter behind that of the one before."""
     parts = []
     for name in names:
-        statement = for_postgres()[name]
-        parts.append(_NUMBER.sub(lambda match, before=taken: f"${int(match[1]) + before}", statement.sql))  # type: ignore[misc]
-        taken += len(statement.converts)
+        taken += 1
+        parts.append(_NUMBER.sub(f"${taken}", for_postgres()[name].sql))
     return parts
 
 

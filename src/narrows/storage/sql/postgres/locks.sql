@@ -8,24 +8,24 @@
 -- Answers all of these as they are under their locks (what another changed before is read anew, unlike everything
 -- else of a statement), their columns in the order of core's records; then what cannot have changed before them:
 -- the root rows of what has not ended, the wait groups of triggers that are waiting. Then which trigger was the
--- newest of each key when this began; where there are workflow runs, which of these names ($11) were free to be
+-- newest of each key when this began; where there are workflow runs, which of the names given last were free to be
 -- shared; and the time after the last lock.
 with by_key as (
   select t.project_id, i.event_key, t.id, t.root_id, t.job_run_id
-  from unnest($1::text[], $2::text[]) as i(project_id, event_key)
+  from @input(project_id text, event_key text) as i
   cross join lateral (
     select n.project_id, n.id, n.root_id, n.job_run_id from triggers as n
     where n.project_id = i.project_id and n.event_key = i.event_key
     order by n.ordinal desc limit 1) as t
 ), ids as (
-  select i.project_id, i.id from unnest($3::text[], $4::text[]) as i(project_id, id)
+  select i.project_id, i.id from @input(project_id text, id text) as i
   union all
   select c.project_id, c.trigger_id
-  from unnest($5::text[]) as i(token_hash)
+  from @input(token_hash text) as i
   join callback_urls as c on c.token_hash = i.token_hash
   union all
   select h.project_id, h.trigger_id
-  from unnest($6::text[], $7::text[], $8::text[]) as i(project_id, event_key, event_id)
+  from @input(project_id text, event_key text, event_id text) as i
   join held_events as h on h.project_id = i.project_id and h.event_key = i.event_key and h.event_id = i.event_id
 ), named as materialized (
   select k.project_id, k.id, k.root_id, k.job_run_id from by_key as k
@@ -38,7 +38,7 @@ with by_key as (
   union
   select n.project_id, n.job_run_id from named as n where n.job_run_id is not null
   union
-  select i.project_id, i.id from unnest($9::text[], $10::text[]) as i(project_id, id)
+  select i.project_id, i.id from @input(project_id text, id text) as i
 ), workflow_runs_named as materialized (
   select n.project_id, n.id from roots_named as n
   union
@@ -90,7 +90,7 @@ select array(select row(l.*) from locked_workflow_runs as l), array(select row(l
     from (select distinct t.project_id, t.wait_group_id from locked_triggers as t where t.status = 'waiting') as l
     join wait_groups as g on g.project_id = l.project_id and g.id = l.wait_group_id),
   array(select row(k.project_id, k.event_key, k.id) from by_key as k),
-  array(select i.number from unnest($11::bigint[]) as i(number)
+  array(select i.number from @input(number integer) as i
     where case when (select b.locked from before as b) > 0 then pg_try_advisory_xact_lock_shared(i.number) end),
   cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
 
@@ -98,7 +98,7 @@ select array(select row(l.*) from locked_workflow_runs as l), array(select row(l
 -- Who hands out runs of a job with a limit counts them alone. Answers which jobs have one, and the time after
 -- these last locks.
 with locked as materialized (
-  select j.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+  select j.id from @input(project_id text, id text) as i
   join jobs as j on j.project_id = i.project_id and j.id = i.id
   where j.max_concurrency is not null
   order by j.project_id, j.id
@@ -108,19 +108,19 @@ select array(select l.id from locked as l), cast(extract(epoch from clock_timest
 
 -- name: try_runs
 -- Runs of roots that are locked: nobody else but a claim has these.
-select r.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+select r.id from @input(project_id text, id text) as i
 join runs as r on r.project_id = i.project_id and r.id = i.id
 order by r.project_id, r.id
 for no key update of r nowait
 
 -- name: lock_deliveries
-select d.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+select d.id from @input(project_id text, id text) as i
 join deliveries as d on d.project_id = i.project_id and d.id = i.id
 order by d.project_id, d.id
 for no key update of d
 
 -- name: lock_messages
-select m.id from unnest($1::text[], $2::text[]) as i(project_id, id)
+select m.id from @input(project_id text, id text) as i
 join messages as m on m.project_id = i.project_id and m.id = i.id
 order by m.project_id, m.id
 for no key update of m
@@ -128,7 +128,7 @@ for no key update of m
 -- name: keys_of_held_events
 -- A held event is locked by its key; this finds the keys of those that are named by their ids, and the triggers
 -- that those were delivered to, which are loaded with them.
-select h.project_id, h.event_key, h.trigger_id from unnest($1::text[], $2::text[]) as i(project_id, id)
+select h.project_id, h.event_key, h.trigger_id from @input(project_id text, id text) as i
 join held_events as h on h.project_id = i.project_id and h.id = i.id
 
 -- name: time_now
