@@ -104,6 +104,8 @@ class Root:
         return self.tx.step(*self.key, number)
 
     def row_touches(self, numbers: Iterable[int]) -> list[Touch]:
+        if not self.tx.is_stored(self.run):
+            return []  # whatever a run has that this batch makes is at hand
         return [("steps_by_number", *self.key, str(number)) for number in sorted(numbers)]
 
     # ---- what may be read ------------------------------------------------------------------

@@ -24,7 +24,7 @@ from narrows.core.workflows import Happened
 from narrows.errors import InvalidRequest, LimitReached
 from narrows.operations.advancing import NOTHING, Loading, Root, Value
 from narrows.operations.questions import ConditionQuestion, TransformQuestion
-from narrows.operations.waits import job_touches
+from narrows.operations.waits import touches_of_jobs
 from narrows.storage.following import cast, decide, group_triggers, is_uncast, part_of
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted
@@ -83,11 +83,9 @@ def _touches(root: Root, noted: Sequence[Noted]) -> list[Touch]:
     happened = {root.definition.places[each.step_ref] for each in noted if each.step_ref is not None}
     begins = any(each.kind == FactKind.WORKFLOW_RUN_CREATED for each in noted)
     coming = rules.coming(root.definition, root.run.steps, sorted(happened), begins=begins)
-    jobs = (work for step in coming if isinstance(work := root.step(step).work, JobWork))
-    named = dict.fromkeys(work.job_slug or work.job_id or "" for work in jobs)
     return [
         *root.row_touches(happened.union(coming)),
-        *(touch for job in named for touch in job_touches(root.run.project_id, job)),
+        *touches_of_jobs(root.run.project_id, root.definition, coming),
     ]
 
 

@@ -3,11 +3,15 @@ keeping their texts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from narrows.core import runs as rules
 from narrows.core import triggers as trigger_rules
 from narrows.core.payloads import INLINE_PAYLOAD_BYTES
 from narrows.core.run_records import Job, Run
 from narrows.core.states import FactKind, RunStatus
+from narrows.core.workflow_definitions import Definition
+from narrows.core.workflow_steps import JobWork
 from narrows.errors import NotFound
 from narrows.storage.following import close, group_triggers
 from narrows.storage.lookups import Touch
@@ -22,6 +26,13 @@ def run_touches(project_id: str, run_id: str) -> list[Touch]:
 def job_touches(project_id: str, job: str) -> list[Touch]:
     """A job by its id or its slug."""
     return [("jobs_by_id", project_id, job), ("jobs_by_slug", project_id, job)]
+
+
+def touches_of_jobs(project_id: str, definition: Definition, steps: Iterable[int]) -> list[Touch]:
+    """The jobs of those of a workflow's steps that run one."""
+    works = (definition.steps[step].work for step in steps)
+    named = dict.fromkeys(work.job_slug or work.job_id or "" for work in works if isinstance(work, JobWork))
+    return [touch for job in named for touch in job_touches(project_id, job)]
 
 
 def changed_job_touches(project_id: str, job: str) -> list[Touch]:

@@ -13,9 +13,10 @@ from narrows.core.step_states import fresh, kept, statuses
 from narrows.core.triggers import CANCELED_BY_USER
 from narrows.core.workflow_definitions import Definition, unresolved_placeholders
 from narrows.core.workflow_records import Workflow, WorkflowRun
+from narrows.core.workflows import coming
 from narrows.errors import Conflict, InvalidRequest, LimitReached, NotFound
 from narrows.operations.base import Actor, ProjectOperation, check_project
-from narrows.operations.waits import keep_text
+from narrows.operations.waits import keep_text, touches_of_jobs
 from narrows.operations.workflows import find_workflow, workflow_touches
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import Noted
@@ -89,12 +90,17 @@ class TriggerWorkflow(ProjectOperation):
         return 0 if self.payload is None else len(self.payload)
 
     def touches(self) -> list[Touch]:
-        return [
+        """The jobs that it starts with, too: a database with locks has them with those of the workflow then."""
+        touches = [
             *self.credential(),
             ("projects_by_id", self.project_id),
             ("counters_by_project", self.project_id),
             *workflow_touches(self.project_id, self.workflow),
         ]
+        if self.definition is not None:
+            first = coming(self.definition, fresh(len(self.definition.steps)), (), begins=True)
+            touches += touches_of_jobs(self.project_id, self.definition, first)
+        return touches
 
     def apply(self, tx: Transaction) -> WorkflowRun:
         self.authorize(tx)

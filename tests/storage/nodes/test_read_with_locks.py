@@ -174,7 +174,7 @@ async def test_an_event_that_waited_for_the_workflow_run_sees_how_far_that_has_c
 ) -> None:
     """Both events found their waits open; the second one is what the step behind both has waited for."""
     async with node(database) as one, node(database) as other:
-        flows = Workflows(one)
+        flows = Workflows(other)  # who knows the definition goes on at once
         run_id = await flows.begin(wait("a"), wait("b"), wait("after", "a", "b"))
         with Points(one).holding("flushed") as reached:
             ahead = asyncio.create_task(one.send("a", "1"))
@@ -189,10 +189,10 @@ async def test_an_event_that_waited_for_the_workflow_run_does_not_meet_a_wait_th
     database: PostgresBackend,
 ) -> None:
     async with node(database) as one, node(database) as other:
-        flows = Workflows(one)
+        flows = Workflows(other)
         run_id = await flows.begin(wait("a"), wait("b", "a"))
         with Points(one).holding("flushed") as reached:
-            canceling = asyncio.create_task(flows.cancel(run_id))
+            canceling = asyncio.create_task(Workflows(one).cancel(run_id))
             await reached.wait()
             behind = asyncio.create_task(other.send("a", "1"))
             await until(lambda: waiting_for_locks(database) == 1)

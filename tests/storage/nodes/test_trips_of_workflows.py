@@ -20,9 +20,10 @@ TRIPS_OF_THE_LAST_RESULT = 5
 TRIPS_OF_A_CLAIM = 4
 #: Behind that how many runs of the job are executing, which its lock protects.
 TRIPS_OF_A_LIMITED_CLAIM = 5
-#: Begin with the names; the time with the workflow; the name of the jobs, tried; the first steps with their jobs;
-#: write; commit.
-TRIPS_OF_A_START = 6
+#: Begin with the names; the time with the workflow and the jobs that it starts with; write; commit.
+TRIPS_OF_A_START = 4
+#: Behind that the names of the keys that its first steps wait under, tried, and what is held for them.
+TRIPS_OF_A_START_THAT_WAITS = 6
 #: Begin; lock the run, reading it; write; commit.
 TRIPS_OF_A_RESULT = 4
 
@@ -71,6 +72,16 @@ async def test_a_workflow_that_starts_with_a_job(database: PostgresBackend) -> N
         start = bench.service.perform(await flows.starting())
         assert await _trips(bench, start) == TRIPS_OF_A_START
         assert await flows.work() == 2
+
+
+async def test_a_workflow_that_starts_with_a_wait(database: PostgresBackend) -> None:
+    async with node(database) as bench:
+        flows = Workflows(bench)
+        await flows.define(wait("only", key="{{payload.key}}"))
+
+        start = bench.service.perform(await flows.starting({"key": "k"}))
+        assert await _trips(bench, start) == TRIPS_OF_A_START_THAT_WAITS
+        assert (await bench.get("k")).status == "waiting"
 
 
 async def test_a_claim_and_a_result(database: PostgresBackend) -> None:
