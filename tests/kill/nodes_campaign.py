@@ -30,14 +30,15 @@ PATIENCE_SECS = 60.0
 PAUSE_SECS = 11.0
 
 
-class LoadOnAll(Load):
+class ToAny(Load):
     """Each request goes to any of the nodes."""
 
     def __init__(self, nodes: list[Server], ledger: Ledger, dice: random.Random) -> None:
         super().__init__(nodes[0].port, ledger, dice)
-        self._each = [
-            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=60) for node in nodes
-        ]
+        others = (
+            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=60) for node in nodes[1:]
+        )
+        self._each = [self.http, *others]
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -62,7 +63,7 @@ class Scene:
         self.ledger = Ledger()
         self.folder = folder
         self.nodes = [Server(folder, url) for _ in range(nodes)]
-        self.load = LoadOnAll(self.nodes, self.ledger, self.dice)
+        self.load = ToAny(self.nodes, self.ledger, self.dice)
         self.recovered_secs: list[float] = []
         self._clients: list[asyncio.Task[None]] = []
 

@@ -13,11 +13,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from tests.kill import nodes_campaign
-from tests.kill.campaign import UNSURE, Report, Server, verified
+from tests.kill.campaign import Report, Server, verified
 from tests.kill.executors import EFFECTS, FINISH, PREPARE
+from tests.kill.nodes_campaign import ToAny
 from tests.kill.run_campaign import JOB, Executor, RunLoad, _pause
 from tests.kill.workflow_ledger import Effect, Flow, Stored, WorkflowLedger, violations
 from tests.postgres.binaries import wheel
@@ -51,33 +50,15 @@ PARENT = {
         {"step_ref": "hear", "type": "wait_for_event", "event_key": "ended:{{payload.n}}", "timeout_secs": 600},
     ],
 }  # fmt: skip
+#: One in so many is canceled, also where few are started.
+CANCELED_EACH = 5
 LIVE = ("running", "paused")
 
 
-class WorkflowLoad(RunLoad):
+class WorkflowLoad(ToAny, RunLoad):
     """Clients that start workflows and send what those wait for, to any of the servers."""
 
     ledger: WorkflowLedger  # type: ignore[assignment]  # it counts as the others do; that is all `ask` needs
-
-    def __init__(self, servers: list[Server], ledger: WorkflowLedger, dice: random.Random) -> None:
-        super().__init__(servers[0].port, ledger, dice)  # type: ignore[arg-type]  # as above
-        self._each = [self.http] + [
-            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{each.port}", timeout=60) for each in servers[1:]
-        ]
-
-    async def ask(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> Any:
-        self.http = self.dice.choice(self._each)
-        reply = await super().ask(method, path, body, headers)
-        if reply is not None and reply.status_code in UNSURE:
-            self.ledger.counts[f"answered {reply.status_code}"] += 1
-            await asyncio.sleep(0.02)
-        return reply
-
-    async def close(self) -> None:
-        for each in self._each:
-            await each.aclose()
 
     async def run_story(self, roll: float) -> None:
         number = self.next_number()
@@ -98,7 +79,7 @@ class WorkflowLoad(RunLoad):
                 self.ledger.faults.append(f"P5: a repeated start of {flow.id} made {again.json()['id']}")
         if is_early:
             flow.attempted, flow.acknowledged = [payload], payload
-        elif roll > 0.9:
+        elif number % CANCELED_EACH == 0:
             await self._cancel(flow)
         if not flow.canceled and not is_early:
             await self._send(flow, payload)
@@ -169,7 +150,7 @@ async def run_nodes(folder: Path, kills: int, seed: int, nodes: int = 3) -> Repo
 async def _run(folder: Path, servers: list[Server], kills: int, seed: int, data: Path | str) -> Report:
     dice, ledger, restarts = random.Random(seed), WorkflowLedger(), list[float]()
     async with _begun(folder, servers) as workers:
-        load = WorkflowLoad(servers, ledger, dice)
+        load = WorkflowLoad(servers, ledger, dice)  # type: ignore[arg-type]  # as above
         for slug in (PREPARE, FINISH):
             assert (await load.insist("POST", "/v1/jobs", JOB | {"slug": slug})).status_code == 201
         for definition in (FLOW, PARENT):
