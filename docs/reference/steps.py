@@ -280,6 +280,7 @@ def _languages(table: Table) -> Iterator[str]:
             "what one condition or veto looks at, payload and outputs; then the step fails",
             f"{advancing.MAX_ASKED_BYTES >> 20} MiB",
         ),
+        ("values (members, elements) in what one condition or veto looks at", f"{cel_limits.MAX_VALUES:,}"),
         (
             "what is read in one commit for all of a run's conditions, votes and event keys; what is beyond fails",
             f"{advancing.MAX_SEEN_BYTES >> 20} MiB",

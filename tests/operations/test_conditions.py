@@ -18,6 +18,8 @@ from narrows.operations.cel_limits import (
     MAX_TEXT_IN_MACRO,
     MAX_TEXT_MATCHED,
     MAX_TEXT_MATCHED_IN_MACRO,
+    MAX_VALUES,
+    named_of,
 )
 from narrows.operations.cel_trees import tree
 from narrows.operations.conditions import Conditions, Program, compile_condition
@@ -167,6 +169,36 @@ def test_what_no_macro_goes_over_may_be_as_long_as_it_likes(conditions: Conditio
     payload = f'{{"l":{_list(5_000)},"m":[1]}}'
     assert conditions.answer("size(payload.l) == 5000", payload, {}, {}) is True
     assert conditions.answer("payload.m.all(x, x == 1)", payload, {}, {}) is True
+
+
+def test_an_expression_is_given_what_it_names_and_so_many_values(conditions: Conditions) -> None:
+    """The library takes over whatever it is given, and holds Python's lock meanwhile: 0.4 s for 7 MiB of numbers."""
+    payload = f'{{"n":1,"l":{_list(MAX_VALUES)},"m":{_list(MAX_VALUES - 10)}}}'
+    outputs: dict[str, str | None] = {"a": payload, "b": payload}
+    for text in (
+        "payload.n == 1 && outputs.a.n == outputs.b.n",
+        f"size(payload.m) == {MAX_VALUES - 10}",
+        "!has(payload.none)",
+    ):
+        assert conditions.answer(text, payload, outputs, {}) is True
+    for text in ("size(payload.l) > 1", "size(payload) == 3", "size(outputs.a.m) == size(outputs.b.m)"):
+        assert "looks at more than 100,000 values" in str(conditions.answer(text, payload, outputs, {}))
+
+
+def test_what_is_named_in_part_and_as_a_whole_is_given_as_a_whole() -> None:
+    variables = {"payload": {"a": {"b": 1, "c": 2}, "d": 3}, "outputs": {"x": None, "y": [1]}, "statuses": {}}
+    for text, whole in (
+        ("payload.a.b == 1 && payload.a == {}", {"payload": {"a": {"b": 1, "c": 2}}}),
+        ("payload.a == {} && payload.a.b == 1", {"payload": {"a": {"b": 1, "c": 2}}}),
+        (".payload.a.c == 1 || has(payload.e.f)", {"payload": {"a": {"c": 2}}}),
+        ("payload.d.e == 1 && payload.d == 3", {"payload": {"d": 3}}),
+        ("payload[statuses.x] == 1", {"payload": variables["payload"]}),
+        ("outputs.x.n == 1 && outputs.y[0] == 1", {"outputs": {"x": None, "y": [1]}}),
+        ('outputs["x"] == null', {"outputs": variables["outputs"]}),
+    ):
+        program = compile_condition(text)
+        assert named_of(program.reach, variables) == {"payload": {}, "outputs": {}, "statuses": {}, **whole}
+    assert variables["payload"] == {"a": {"b": 1, "c": 2}, "d": 3}
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ MAX_COUNTS: Final = 20
 MAX_TEXT_IN_MACRO: Final = 10_000
 MAX_TEXT_MATCHED: Final = 100_000
 MAX_TEXT_MATCHED_IN_MACRO: Final = 200
+#: So many values the library is given: it holds Python's lock while it takes them over, 25 ms for the worst.
+MAX_VALUES: Final = 100_000
 #: The variable in which a macro collects its result; the library's own additions go to it.
 _RESULT: Final = "@result"
 _COUNTS: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
@@ -40,10 +42,11 @@ Path = tuple[str, ...]
 
 class Reach(NamedTuple):
     """What an expression looks at: `ranges` are the paths of what its macros go over, `texts` those of what
-    it compares or matches, with how long a text may be there."""
+    it compares or matches, with how long a text may be there, `named` those of all that it names."""
 
     ranges: frozenset[Path]
     texts: frozenset[tuple[Path, int]]
+    named: frozenset[Path]
 
 
 def fault_of(root: Node) -> str | None:
@@ -88,7 +91,24 @@ def reach_of(root: Node) -> Reach:
     texts |= {(path, MAX_TEXT_MATCHED) for path in matched} | {
         (path, MAX_TEXT_MATCHED_IN_MACRO) for path in often
     }
-    return Reach(frozenset(ranges), frozenset(texts))
+    return Reach(frozenset(ranges), frozenset(texts), frozenset(_paths(root)))
+
+
+def named_of(reach: Reach, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables with nothing in them but what the expression names: to hand the rest over costs, too."""
+    given: dict[str, Any] = {name: {} for name in variables}
+    for path in reach.named:
+        source: Any = variables
+        target = given
+        for place, name in enumerate(path):
+            if name not in source:
+                break
+            value = source[name]
+            if place == len(path) - 1 or not isinstance(value, dict) or target.get(name) is value:
+                target[name] = value  # whole, whatever of it was named alone
+                break
+            source, target = value, target.setdefault(name, {})
+    return given
 
 
 def too_large(reach: Reach, variables: Mapping[str, Any]) -> str | None:
@@ -103,6 +123,8 @@ def too_large(reach: Reach, variables: Mapping[str, Any]) -> str | None:
         longest = max((len(each) for each in _values(variables, path) if isinstance(each, str)), default=0)
         if longest > most:
             return f"looks at a text of {longest} characters in {'.'.join(path)}; at most {most} are allowed for that"
+    if any(place >= MAX_VALUES for place, _ in enumerate(_values(variables, ()))):
+        return f"looks at more than {MAX_VALUES:,} values; let it name fewer, or make outputs smaller by output_transform"
     return None
 
 

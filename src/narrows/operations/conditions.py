@@ -23,6 +23,7 @@ from narrows.operations.cel_limits import (
     STATUSES,
     Reach,
     fault_of,
+    named_of,
     reach_of,
     steps_of,
     too_large,
@@ -80,6 +81,7 @@ class Conditions:
             OUTPUTS: {ref: _decode(output) for ref, output in outputs.items()},
             STATUSES: dict(statuses),
         }
+        variables = named_of(program.reach, variables)
         fault = too_large(program.reach, variables)
         return _evaluate(program, variables) if fault is None else fault
 
@@ -106,7 +108,7 @@ def _environment() -> Any:
 
 
 def _faulty(fault: str) -> Program:
-    return Program(None, fault, frozenset(), Reach(frozenset(), frozenset()))
+    return Program(None, fault, frozenset(), Reach(frozenset(), frozenset(), frozenset()))
 
 
 def _reason(error: str) -> str:
