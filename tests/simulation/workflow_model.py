@@ -258,7 +258,9 @@ class WorkflowModel(Turning):
             return "conflict"
         del self.messages[message.id]
         parent = self.workflow_runs.get(message.subject_id)
-        if workflow is None or workflow.plan.lacks(message.payload):
+        # The topmost may have ended, and be gone: nothing more begins below it.
+        is_below = body["top_run_id"] in self.workflow_runs
+        if workflow is None or workflow.plan.lacks(message.payload) or not is_below:
             said = {"child_run_id": message.id, "status": "failed"}
             row = self.seen.take_message(
                 message.project_id, "workflow_run_ended", message.subject_id, said, self.messages

@@ -16,6 +16,8 @@ from narrows.errors import LimitReached
 from narrows.operations import advancing
 from narrows.operations.definitions import Definitions
 from narrows.operations.questions import Answered, ConditionQuestion
+from narrows.operations.reads import PendingMessages
+from narrows.operations.retention import PruneWorkflowRuns
 from narrows.storage.loaded import Loaded
 from narrows.storage.transaction import Limits
 from tests.storage.kit import Backend, opened
@@ -46,6 +48,30 @@ async def test_a_workflow_that_starts_itself_five_times_comes_to_its_end(backend
         assert len(errors) == 5 * 38 - 37
         said = f"37 workflow runs descend from {run_id} already, the most allowed; trigger the others by"
         assert all(error.startswith(said) for error in errors)
+
+
+async def test_nothing_more_begins_below_a_workflow_run_that_retention_has_taken(backend: Backend) -> None:
+    async with opened(backend) as bench:
+        flows = Workflows(bench)
+        await flows.define(*_starts("below", 1), slug="middle")
+        await flows.define(wait("in"), slug="below")
+        await flows.define(*_starts("middle", 1), slug="top")
+        top = await flows.start(slug="top")
+        await flows._messages.round()
+        (message,) = await bench.service.read(flows.pending)
+        middle = (await flows.child(top, "s0")).id
+        await flows.cancel(top)
+        bench.clock.advance(secs=1)
+        going = PruneWorkflowRuns(before=bench.clock.now(), limit=10, entropy=bench.entropy())
+        assert (await bench.service.prune(going)).deleted == 1
+        await flows._messages._consume(message)
+        told = (await bench.service.read(PendingMessages(9)))[-1]
+        assert f"the workflow run {top}, from which it would descend, has ended and is gone" in (
+            told.body or ""
+        )
+        await flows.messages()
+        assert await flows.status(middle) == "canceled"
+        assert len(await flows.listed()) == 1
 
 
 async def test_a_project_may_have_so_many_workflow_runs_that_go_on(backend: Backend) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final
 
 from narrows.core import runs as rules
+from narrows.core.records import Root
 from narrows.core.run_records import Message
 from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind, MessageKind, WorkflowRunStatus
 from narrows.core.workflow_definitions import EMIT_HOLD_SECS, Definition
@@ -39,6 +40,8 @@ TOO_MANY_DESCEND: Final = (
     "{most} workflow runs descend from {top} already, the most allowed; trigger the others by themselves, or look "
     "whether a workflow starts itself"
 )
+#: It has ended, and retention has taken it: whatever is below it still is about to be canceled.
+TOP_IS_GONE: Final = "the workflow run {top}, from which it would descend, has ended and is gone"
 
 #: How the end of a sub-workflow is told to the step that started it.
 _END_OF_CHILD: Final = {
@@ -159,7 +162,11 @@ class StartSubWorkflow(MessageOperation):
         except LimitReached as full:
             self._refuse(tx, full.message.removesuffix("."))
             return False
-        if not self._is_counted(tx):
+        top = tx.root(message.project_id, body["top_run_id"])
+        if top is None:
+            self._refuse(tx, TOP_IS_GONE.format(top=body["top_run_id"]))
+            return False
+        if not self._is_counted(tx, top):
             most = f"{tx.limits.descendants:,}"
             self._refuse(tx, TOO_MANY_DESCEND.format(top=body["top_run_id"], most=most), final=True)
             return False
@@ -177,11 +184,10 @@ class StartSubWorkflow(MessageOperation):
         begin_run(tx, run, ENGINE.label, self.entropy)
         return True
 
-    def _is_counted(self, tx: Transaction) -> bool:
+    def _is_counted(self, tx: Transaction, top: Root) -> bool:
         """One more descends from the topmost run; False where it has as many as it may have. That row is locked with
         its run, so that the count is exact whoever else starts something below it."""
-        top = tx.root(self.message.project_id, self.body["top_run_id"])
-        if top is None or top.descendants >= tx.limits.descendants:
+        if top.descendants >= tx.limits.descendants:
             return False
         tx.save(top._replace(descendants=top.descendants + 1))
         return True
