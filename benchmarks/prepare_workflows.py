@@ -82,6 +82,7 @@ def crowd(tables: Tables, workflow_run_id: str, count: int) -> None:
     """So many more workflow runs that are as this one is."""
     multiply(tables, Pattern(_template(tables, workflow_run_id), KEY, FLOW), count)
     count_more(tables, "counters", "waiting", count)
+    count_more(tables, "counters", "workflow_runs", count)
     count_more(tables, "run_counters", "completed", count)
     count_more(tables, "workflow_run_counters", "running", count)
     tables.finish()

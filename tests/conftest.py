@@ -56,7 +56,7 @@ def _suite(nodeid: str) -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the seconds of each suite (a folder of tests, or a file beside them), longest first.
 
-    With two workers the sum is about twice the time that passed.
+    With several workers the sum is a multiple of the time that passed.
     """
     seconds: Counter[str] = Counter()
     tests: Counter[str] = Counter()
