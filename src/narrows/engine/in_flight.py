@@ -151,6 +151,7 @@ class InFlight:
             await self._clock.sleep_until(until, self._idle)
 
     async def _renew(self) -> None:
+        began = self._clock.now()  # the leases may be counted from here, not from when the answer is there
         held = [dispatch for dispatch in self._all if not dispatch.over.is_set()]
         leases = tuple((*dispatch.key, dispatch.run.dispatch) for dispatch in held)
         if leases:
@@ -158,7 +159,7 @@ class InFlight:
             for dispatch, is_held in zip(held, await self._service.perform(operation), strict=True):
                 if not is_held and not dispatch.over.is_set():
                     dispatch.abort()
-        self._renew_at = self._clock.now() + RENEW_US
+        self._renew_at = began + RENEW_US
 
     def _let_go(self, dispatch: Dispatch) -> None:
         if not dispatch.over.is_set():
