@@ -10,11 +10,9 @@ from narrows.core.workflow_records import Workflow
 from narrows.operations.definitions import Definitions
 from narrows.operations.events import SendEvent
 from narrows.operations.messages import (
-    CancelSubWorkflow,
-    EmitEvent,
+    BY_MESSAGE_ALONE,
     MessageOperation,
     StartSubWorkflow,
-    TellParent,
 )
 from narrows.operations.workflow_runs import ExpireWorkflowRuns, TriggerWorkflow
 from narrows.operations.workflows import CreateWorkflow, DeleteWorkflow, UpdateWorkflow
@@ -112,12 +110,8 @@ def consuming(scene: Scene) -> MessageOperation | None:
 
 def _consuming(scene: Scene, message: Message) -> MessageOperation:
     common: dict[str, Any] = {"message": message, "entropy": scene.entropy()}
-    if message.kind == MessageKind.EMIT_EVENT:
-        return EmitEvent(**common)
-    if message.kind == MessageKind.WORKFLOW_RUN_ENDED:
-        return TellParent(**common)
-    if message.kind == MessageKind.CANCEL_WORKFLOW_RUN:
-        return CancelSubWorkflow(**common)
+    if (operation := BY_MESSAGE_ALONE.get(message.kind)) is not None:
+        return operation(**common)
     slug = MessageOperation(**common).body["workflow_slug"]
     found = [each for each in asking(scene, message.project_id).workflows() if each.plan.slug == slug]
     if not found or scene.happens(0.05):

@@ -12,7 +12,6 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from narrows.core.states import MessageKind
 from narrows.engine.consume import ConsumeMessagesRole
 from narrows.engine.expire import ExpireTriggersRole
 from narrows.engine.runs_due import WakeRunsRole
@@ -22,11 +21,9 @@ from narrows.operations.base import DEV, Actor
 from narrows.operations.dispatch import Claim, ClaimRuns, DispatchResult, FinishDispatch
 from narrows.operations.jobs import CreateJob
 from narrows.operations.messages import (
-    CancelSubWorkflow,
-    EmitEvent,
+    BY_MESSAGE_ALONE,
     MessageOperation,
     StartSubWorkflow,
-    TellParent,
 )
 from narrows.operations.reads import PendingMessages
 from narrows.operations.reads.workflows import GetWorkflow
@@ -204,12 +201,8 @@ class History:
 
     async def _consuming(self, message: Any) -> MessageOperation:
         common = {"message": message, "entropy": self.bench.entropy()}
-        if message.kind == MessageKind.EMIT_EVENT:
-            return EmitEvent(**common)
-        if message.kind == MessageKind.WORKFLOW_RUN_ENDED:
-            return TellParent(**common)
-        if message.kind == MessageKind.CANCEL_WORKFLOW_RUN:
-            return CancelSubWorkflow(**common)
+        if (operation := BY_MESSAGE_ALONE.get(message.kind)) is not None:
+            return operation(**common)
         slug = MessageOperation(**common).body["workflow_slug"]
         try:
             workflow, version = await self.bench.service.read(GetWorkflow(project_id=PROJECT, workflow=slug))

@@ -14,7 +14,7 @@ import contextlib
 import json
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from narrows.core.ids import first_id_at
 from narrows.core.run_records import Message
@@ -22,12 +22,11 @@ from narrows.core.states import MessageKind
 from narrows.engine.loop import Role, earliest_due
 from narrows.errors import InternalError, LimitReached, NotFound, Refusal, TooMuchFollows
 from narrows.operations.messages import (
+    BY_MESSAGE_ALONE,
     CHUNK,
     CancelRunsOfJob,
-    CancelSubWorkflow,
     EmitEvent,
     StartSubWorkflow,
-    TellParent,
 )
 from narrows.operations.reads import LiveRunsOfJob, PendingMessages
 from narrows.operations.reads.workflows import GetWorkflow
@@ -39,11 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("narrows.engine")
 
-#: What needs nothing but the message.
-_SIMPLE: Final[dict[str, Any]] = {
-    MessageKind.WORKFLOW_RUN_ENDED: TellParent,
-    MessageKind.CANCEL_WORKFLOW_RUN: CancelSubWorkflow,
-}
 #: An event that cannot be held yet is sent again after this.
 POSTPONE_US: Final = 10_000_000
 #: A message that cannot be consumed is tried again after this.
@@ -105,7 +99,7 @@ class ConsumeMessagesRole(Role):
             await self._emit(message)
         else:
             await self._service.perform(
-                _SIMPLE[message.kind](message=message, entropy=self._service.entropy())
+                BY_MESSAGE_ALONE[message.kind](message=message, entropy=self._service.entropy())
             )
 
     async def _start_workflow_run(self, message: Message) -> None:

@@ -318,3 +318,11 @@ class EmitEvent(MessageOperation):
             return refusal
         self.consume(tx)
         return None
+
+
+#: What needs nothing but the message.
+BY_MESSAGE_ALONE: Final[dict[str, type[MessageOperation]]] = {
+    MessageKind.EMIT_EVENT: EmitEvent,
+    MessageKind.WORKFLOW_RUN_ENDED: TellParent,
+    MessageKind.CANCEL_WORKFLOW_RUN: CancelSubWorkflow,
+}
