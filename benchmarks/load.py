@@ -52,7 +52,9 @@ def run(
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     result = json.loads(out.partition("RESULT ")[2])
     if result["refused"] or result["broken"] or not result["requests"]:
-        raise SystemExit(f"{mode}: not every request was answered with 2xx: {result}\n{out}")
+        raise SystemExit(
+            f"{mode}: not every request was answered with 2xx (where --rows are few, the keys have run out: 200000 are enough): {result}\n{out}"
+        )
     duration_secs = result["duration_us"] / 1e6
     used = [(now - then) / duration_secs for now, then in zip(_cpu_secs(server), before, strict=True)]
     return Load(
