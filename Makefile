@@ -13,6 +13,8 @@ SOURCES := src tests benchmarks examples
 # Debian packages; tests start servers of their own from them.
 SERVERS := postgresql pgbouncer
 ARGS ?=
+# The tests start hundreds of processes: each would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo test check format bench bench-full chaos docs lock clean
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.forked import run_forked
+
 SOURCES = Path(__file__).parents[2] / "src"
 COMMAND = [sys.executable, "-m", "narrows"]
 
@@ -31,10 +33,13 @@ class Shell:
     variables: dict[str, str] = field(default_factory=dict)
 
     def run(self, *args: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        whole = environment(**(self.variables | variables))
+        if not any(name.startswith("PYTHON") for name in variables):
+            return run_forked(args, self.folder, whole, stdin, timeout=60)
+        return subprocess.run(  # what the interpreter reads when it starts
             [*COMMAND, *args],
             cwd=self.folder,
-            env=environment(**(self.variables | variables)),
+            env=whole,
             input=stdin,
             capture_output=True,
             text=True,
