@@ -23,8 +23,8 @@ from tests.differential.oracle import Oracle
 from tests.differential.scene import Scene
 from tests.differential.sides import Commit, Side, databases_in, sides_over
 from tests.differential.steps import Read, Step, names_of
+from tests.simulation.limits import small_limits
 from tests.simulation.values import Violation
-from tests.simulation.world import small_limits
 from tests.storage.kit import BACKENDS, Backend
 
 #: After so many steps all rows of all tables are compared, and with the model.

@@ -4,19 +4,14 @@ The endpoints are a double that answers when it is told to."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from narrows.core.run_records import Job, Run
+from narrows.core.run_records import Job
 from narrows.core.runs import SERVER_LEASE_US
 from narrows.core.states import OnEnd
-from narrows.engine.dispatch import DispatchRole
 from narrows.engine.in_flight import PATIENCE_US, RENEW_US
-from narrows.engine.loop import Engine
-from narrows.engine.runs_due import WakeRunsRole
 from narrows.errors import Unavailable
 from narrows.operations.base import DEV
 from narrows.operations.dispatch import ClaimRuns, DispatchResult, FinishDispatch
@@ -25,94 +20,12 @@ from narrows.operations.run_plane import CompleteRun
 from narrows.operations.runs import CancelRun, TriggerJob
 from narrows.storage.committed import Committed, Elsewhere
 from narrows.testing import settle
+from tests.engine.dispatch_kit import DONE, PATIENCE_SECS, URL, life
 from tests.storage.fixtures import backend
-from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs import SECOND, PutJob, Runs
+from tests.storage.kit import PROJECT, Backend
+from tests.storage.runs import SECOND, PutJob
 
 __all__ = ["backend"]
-
-URL = "http://one.example/x"
-#: For what must come, on a machine however busy.
-PATIENCE_SECS = 30
-DONE = DispatchResult(True, "1", None, False, None)
-
-
-class Call:
-    def __init__(self, run: Run, job: Job, luggage: Luggage) -> None:
-        self.run, self.job, self.luggage = run, job, luggage
-        self.answer: asyncio.Future[DispatchResult] = asyncio.get_running_loop().create_future()
-        self.broken_off = False
-
-
-class FakeEndpoints:
-    """Keeps each call until the test answers it; with `at_once` it answers by itself."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.at_once: DispatchResult | None = None
-
-    async def call(self, run: Run, job: Job, luggage: Luggage) -> DispatchResult:
-        call = Call(run, job, luggage)
-        self.calls.append(call)
-        if self.at_once is not None:
-            return self.at_once
-        try:
-            return await call.answer
-        except asyncio.CancelledError:
-            call.broken_off = True
-            raise
-
-    @property
-    def open(self) -> list[Call]:
-        return [call for call in self.calls if not call.answer.done()]
-
-
-class Life:
-    """A dispatching engine on a bench."""
-
-    def __init__(self, bench: Bench, at_once: int, of_a_host: int) -> None:
-        self.bench = bench
-        self.runs = Runs(bench)
-        self.endpoints = FakeEndpoints()
-        self.role = DispatchRole(bench.service, self.endpoints, "server:now", at_once, of_a_host)  # type: ignore[arg-type]
-        self.engine = Engine(bench.service, [self.role, WakeRunsRole(bench.service, "server:now")])
-
-    async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(PATIENCE_SECS):
-            while not condition():
-                await asyncio.sleep(0)
-
-    async def called(self, count: int) -> Call:
-        await self.until(lambda: len(self.endpoints.calls) >= count)
-        return self.endpoints.calls[count - 1]
-
-    async def rest(self) -> None:
-        """Some turns, with commits in between."""
-        for _ in range(3):
-            await self.bench.project(exist_ok=True)
-            await settle(20)
-
-    async def is_now(self, run: Run, status: str) -> Run:
-        async with asyncio.timeout(PATIENCE_SECS):
-            while (found := await self.runs.get(run)).status != status:
-                await asyncio.sleep(0)
-        return found
-
-
-@contextlib.asynccontextmanager
-async def life(
-    backend: Backend, *, at_once: int = 200, of_a_host: int = 50, started: bool = True, **job: Any
-) -> AsyncIterator[Life]:
-    async with opened(backend) as bench:
-        found = Life(bench, at_once, of_a_host)
-        await found.runs.put(**{"endpoint_url": URL, **job})
-        if started:
-            found.engine.start()
-            await found.rest()
-        yield found
-        for call in found.endpoints.open:
-            call.answer.cancel()
-        await found.engine.stop()
 
 
 async def test_a_run_is_called_and_completes_with_the_answer(backend: Backend) -> None:
@@ -283,7 +196,7 @@ async def test_max_concurrency_is_kept_and_each_place_used_again(backend: Backen
 async def test_a_job_that_loses_its_endpoint_as_its_run_is_handed_out_gets_the_run_back(
     backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with life(backend) as it:
+    async with life(backend, max_concurrency=5) as it:
         job = Job(*(await it.bench.rows("jobs_by_id", (PROJECT, "build")))[0])
         perform = it.bench.service.perform
 

@@ -1,85 +1,20 @@
-"""Workers that wait for runs: who is woken, in what order, and that nobody and nothing is forgotten."""
+"""Workers that wait for runs: who is woken, in what order, and that nobody and nothing is forgotten. (Who need not be
+woken is in `test_handing.py`.)"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from narrows.core.run_records import Job, Run, RunCounters
-from narrows.core.runs import WORKER_LEASE_US
 from narrows.errors import Unauthenticated, Unavailable
-from narrows.operations.base import DEV, Actor
-from narrows.operations.claiming import Claims
-from narrows.operations.dispatch import Claim, ClaimRuns
-from narrows.operations.runs import TriggerJob
+from narrows.operations.base import Actor
 from narrows.testing import settle
-from tests.storage.kit import PROJECT, Backend, Bench, opened
-from tests.storage.runs import PutJob, Runs
-
-
-class Workers:
-    """Claimers on a bench; `looks` has the number of claims of each look."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.runs = Runs(bench)
-        self.claims: Claims = bench.service.claims
-        self.looks: list[int] = []
-        perform = bench.service.perform
-
-        async def seen(operation: Any) -> Any:
-            if isinstance(operation, ClaimRuns):
-                self.looks.append(len(operation.claims))
-            return await perform(operation)
-
-        bench.service.perform = seen  # type: ignore[method-assign]
-
-    def start(
-        self, *jobs: str, limit: int = 1, wait_secs: float = 60, actor: Actor = DEV
-    ) -> asyncio.Task[Any]:
-        claim = Claim(PROJECT, jobs or ("build",), limit, "worker:w", WORKER_LEASE_US, actor)
-        return asyncio.create_task(self.claims.claim(claim, wait_secs))
-
-    def triggering(self, slug: str, **fields: Any) -> TriggerJob:
-        return TriggerJob(actor=DEV, project_id=PROJECT, entropy=self.bench.entropy(), job=slug, **fields)
-
-    async def parked(self, *jobs: str, **fields: Any) -> asyncio.Task[Any]:
-        before = self.claims.waiting
-        task = self.start(*jobs, **fields)
-        while self.claims.waiting == before:
-            await asyncio.sleep(0)
-        return task
-
-    async def can_be_claimed(self, slug: str) -> bool:
-        """Whether the job has queued runs and room for one."""
-        queued = await self.bench.rows("queued_runs_by_job", (PROJECT, slug, "1"))
-        ((*job,),) = await self.bench.rows("jobs_by_id", (PROJECT, slug))
-        counters = await self.bench.rows("run_counters_by_job", (PROJECT, slug))
-        limit = Job(*job).max_concurrency
-        executing = sum(RunCounters(*row).executing for row in counters)
-        return bool(queued) and (limit is None or executing < limit)
-
-    async def quiet(self) -> None:
-        """Until nobody looks any more."""
-        await settle(3)
-        while self.claims._look is not None or self.claims._releases:
-            await asyncio.sleep(0)
-        await settle(3)
-
-
-@contextlib.asynccontextmanager
-async def working(backend: Backend) -> AsyncIterator[Workers]:
-    async with opened(backend) as bench:
-        yield Workers(bench)
-
-
-def ids(*tasks: asyncio.Task[tuple[Run, ...]]) -> list[str]:
-    return [run.id for task in tasks for run in task.result()]
+from tests.operations.claimers import MANY, ids, working
+from tests.storage.kit import PROJECT, Backend
+from tests.storage.runs import PutJob
 
 
 async def test_what_is_queued_is_had_at_once(backend: Backend) -> None:
@@ -110,7 +45,7 @@ async def test_who_finds_nothing_in_his_time_gets_nothing(backend: Backend) -> N
 
 async def test_a_run_wakes_one_of_those_who_wait_the_first(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         tasks = [await workers.parked() for _ in range(5)]
         workers.looks.clear()
         run = await workers.runs.trigger()
@@ -122,7 +57,7 @@ async def test_a_run_wakes_one_of_those_who_wait_the_first(backend: Backend) -> 
 
 async def test_as_many_are_woken_as_runs_were_queued_and_share_one_look(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         tasks = [await workers.parked() for _ in range(6)]
         workers.looks.clear()
         await workers.bench.together(*(workers.triggering("build") for _ in range(4)))
@@ -135,7 +70,7 @@ async def test_as_many_are_woken_as_runs_were_queued_and_share_one_look(backend:
 
 async def test_who_looked_in_vain_keeps_his_place(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         first, second = await workers.parked(), await workers.parked()
         await workers.runs.trigger()
         news = workers.bench.commits[-1]
@@ -155,8 +90,8 @@ async def test_who_looked_in_vain_keeps_his_place(backend: Backend) -> None:
 async def test_who_is_filled_by_another_job_wakes_the_next(backend: Backend) -> None:
     """Two runs wake the same claimer; the one that he leaves must not lie beside who would take it."""
     async with working(backend) as workers:
-        await workers.runs.put("a")
-        await workers.runs.put("b")
+        await workers.runs.put("a", max_concurrency=MANY)
+        await workers.runs.put("b", max_concurrency=MANY)
         both, only_b = await workers.parked("a", "b"), await workers.parked("b")
         await workers.bench.together(workers.triggering("b"), workers.triggering("a", priority=5))
         await asyncio.wait_for(asyncio.gather(both, only_b), 5)
@@ -188,7 +123,7 @@ async def test_a_larger_limit_wakes_claimers(backend: Backend) -> None:
 
 async def test_who_has_gone_while_he_waited_takes_nothing(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         gone, stays = await workers.parked(), await workers.parked()
         gone.cancel()
         await asyncio.wait([gone])
@@ -218,7 +153,7 @@ async def test_who_goes_when_he_has_been_given_a_run_gives_it_back(
 ) -> None:
     """The commit is done and the claimer's task has not gone on yet."""
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         gone = await workers.parked()
         hand_over = workers.claims._hand_over
 
@@ -236,7 +171,7 @@ async def test_who_goes_when_he_has_been_given_a_run_gives_it_back(
 
 async def test_the_next_is_woken_when_the_one_who_was_has_gone(backend: Backend) -> None:
     async with working(backend) as workers:
-        await workers.runs.put()
+        await workers.runs.put(max_concurrency=MANY)
         gone, stays = await workers.parked(), await workers.parked()
 
         def leave(committed: Any) -> None:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from narrows.core.states import FactKind
 from narrows.storage.lookups import Touch
+from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Transaction
-from narrows.storage.writer import Result, Ticket, Writer
+from narrows.storage.writer import Result, Writer
 
 _SETTLED_BY_THE_CLOCK = (FactKind.TRIGGER_TIMED_OUT, FactKind.TRIGGER_RECEIVED)
 AT_THE_END = 1_000_000

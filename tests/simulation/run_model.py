@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from narrows.storage.committed import Handed
 from tests.simulation.model import WaitModel
 from tests.simulation.run_values import SECOND_US, Group, Job, ModelRun, Said
 from tests.simulation.values import Violation, Wait, fits
@@ -157,6 +159,12 @@ class Model(WaitModel):
             if len(granted) < claim.limit and left is not None:
                 raise Violation(f"{claim} got {len(granted)} runs, and {left} lies queued")
         return None
+
+    def hand_out(self, handed: Sequence[Handed]) -> None:
+        """What the commit itself gave to those who waited."""
+        for each in handed:
+            for run in each.runs:
+                self._hand_out(each.reservation.claim, run)
 
     def _next_of(self, claim: Any) -> ModelRun | None:
         """The queued run that is to be handed out next."""

@@ -22,8 +22,9 @@ from narrows.errors import Unavailable
 from narrows.operations.service import Service
 from narrows.storage import sqlite
 from narrows.storage.backend import BackendFailure, run_now
+from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits
-from narrows.storage.writer import Result, Ticket
+from narrows.storage.writer import Result
 from tests.simulation.ledger import CameDue, Ledger, LedgerWriter
 from tests.simulation.values import HELD_PER_KEY, HELD_PER_PROJECT
 from tests.simulation.virtual import START_US, VirtualClock, VirtualLoop

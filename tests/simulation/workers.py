@@ -37,9 +37,12 @@ class Worker(Handler):
 
     async def _claim(self, project_id: str) -> Any:
         rng, jobs = self.rng, self.world.model.jobs.values()
+        fetched = [job for job in jobs if job.project_id == project_id and not job.is_pushed]
+        if rng.random() < 0.5:  # a run of these may be handed to him by the commit that queues it
+            fetched = [job for job in fetched if job.max_concurrency is None]
         claim = Claim(
             project_id,
-            tuple(job.id for job in jobs if job.project_id == project_id and not job.is_pushed),
+            tuple(job.id for job in fetched),
             rng.choice((1, 1, 1, 2, 3)),
             f"worker:{self.number}",
             rng.choice((2, 5, 20, 60)) * 1_000_000,

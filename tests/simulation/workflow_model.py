@@ -4,10 +4,11 @@ the operations; how workflow runs go on is in `workflow_turn.py`."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from narrows.core.ids import make_id
+from narrows.storage.committed import Handed
 from narrows.storage.writer import Outcome
 from tests.core.slow_workflows import WRONG
 from tests.simulation.ledger import AT_THE_END, InATurn
@@ -53,9 +54,10 @@ class WorkflowModel(Turning):
         for each in (*came_due, *overdue):
             self.look_at_the_clock(each)
 
-    def end_batch(self) -> None:
+    def end_batch(self, handed: Sequence[Handed] = ()) -> None:
         self.place = AT_THE_END
         self.turn()
+        self.hand_out(handed)
 
     def step(self, operation: Any, outcome: Outcome, now: int, wall: int) -> None:
         self.place += 1

@@ -14,17 +14,17 @@ from typing import Any
 
 from narrows.core.ids import make_id
 from narrows.core.records import NEVER
-from narrows.engine import expire, held, prune
-from narrows.operations import many_commits
 from narrows.operations.access import CreateProject
 from narrows.operations.base import HOST
 from narrows.operations.jobs import CreateJob
-from narrows.storage.writer import Result, Ticket
+from narrows.storage.queued import Ticket
+from narrows.storage.writer import Result
 from tests.simulation.character import character_of
 from tests.simulation.clients import PROJECTS, Client
 from tests.simulation.comparing import DUMP_COUNTERS, DUMP_HELD, DUMP_TRIGGERS, compare
 from tests.simulation.ending import LATE_US, check_the_end, verify_store
 from tests.simulation.ledger import CameDue
+from tests.simulation.limits import small_limits
 from tests.simulation.run_comparing import DUMP_RUN_COUNTERS, DUMP_RUNS, compare_runs
 from tests.simulation.run_ending import LONGEST_END_US
 from tests.simulation.server import Faults, Server, database, empty
@@ -38,30 +38,6 @@ from tests.simulation.workflow_model import WorkflowModel
 from tests.simulation.workflow_seen import Seen
 
 SECOND_US = 1_000_000
-
-#: So small that a few waits already take several chunks, pages and operations.
-SMALL_LIMITS = (
-    (many_commits, "CHUNK", 2),
-    (many_commits, "PURGE_CHUNK", 2),
-    (expire, "PAGE", 3),
-    (expire, "LOW", 2),
-    (expire, "MOST_IN_MEMORY", 8),
-    (expire, "TRIGGERS_AN_OPERATION", 2),
-    (held, "EVENTS_AN_OPERATION", 2),
-    (prune, "ROWS_AN_OPERATION", 5),
-)
-
-
-@contextlib.contextmanager
-def small_limits() -> Iterator[None]:
-    before = [getattr(module, name) for module, name, _ in SMALL_LIMITS]
-    for module, name, value in SMALL_LIMITS:
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for (module, name, _), value in zip(SMALL_LIMITS, before, strict=True):
-            setattr(module, name, value)
 
 
 class FeedLog(logging.Handler):
@@ -330,7 +306,7 @@ class World:
                 self.note("committed", ticket.operation, "->", outcome.error or outcome.value)
                 self.model.step(ticket.operation, outcome, committed.now, wall)
             if committed is not None:
-                self.model.end_batch()
+                self.model.end_batch(committed.handed)
                 self.commits += 1
                 self.compare()
         except Violation as problem:

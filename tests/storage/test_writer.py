@@ -27,9 +27,10 @@ from narrows.operations.triggers import OpenTrigger
 from narrows.storage import checkpoint, sqlite
 from narrows.storage.backend import run_now
 from narrows.storage.lookups import Touch, TriggerTag
+from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits, Transaction
 from narrows.storage.verify import verify
-from narrows.storage.writer import Outcome, Ticket, Writer
+from narrows.storage.writer import Outcome, Writer
 from narrows.testing import ManualClock
 from tests.storage.kit import SqliteBackend, opened
 

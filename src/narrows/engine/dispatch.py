@@ -1,18 +1,20 @@
 """The role that dispatches runs to the endpoints of their jobs, by push.
 
 It knows which jobs may have queued runs (`push_jobs.py`), from the index at its start and then from the
-commits, and claims as many runs as there are places, dealt out fairly (`queues.py`). What is claimed
-is carried out beside the rounds (`in_flight.py`); a round also looks after the leases.
+commits, and claims as many runs as there are places, dealt out fairly (`queues.py`). While nothing lies queued
+and places are free, the commit that queues a run hands it to this role (`operations/handing.py`). What is
+claimed is carried out beside the rounds (`in_flight.py`); a round also looks after the leases.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from narrows.core.run_records import Run
 from narrows.core.runs import SERVER_LEASE_US
-from narrows.engine.endpoint import Endpoints
+from narrows.engine.endpoint import Endpoints, host_of
 from narrows.engine.in_flight import InFlight
 from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.push_jobs import PushJobs
@@ -28,6 +30,21 @@ if TYPE_CHECKING:
 SHARED_POLL_US: Final = 1_000_000
 #: A host that hangs takes so many places and no more.
 AT_ONCE_OF_A_HOST: Final = 50
+
+
+class _Reserved(NamedTuple):
+    """A place that is taken for a run of a batch that is being written."""
+
+    role: DispatchRole
+    deal: Deal
+    claim: Claim
+
+    def accept(self, runs: tuple[Run, ...]) -> None:
+        for run in runs:
+            self.role.take_over(run, self.deal)
+
+    def release(self) -> None:
+        self.role.release(self.deal)
 
 
 class DispatchRole(Role):
@@ -51,6 +68,8 @@ class DispatchRole(Role):
         self._places = Places(at_once, at_once_of_a_host)
         self._look_at = 0
         self._is_draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        service.handing.desks.append(self)
 
     def wakes(self, committed: Committed) -> int | None:
         """Note what is queued, and which dispatches are over. Cheap: it runs for every commit."""
@@ -72,6 +91,7 @@ class DispatchRole(Role):
         await self._look_around()
         if await self._claim():
             return self._clock.now()
+        self._loop = asyncio.get_running_loop()  # from now on it is known what lies queued
         return self._look_at if look_after_at is None else min(self._look_at, look_after_at)
 
     async def drain(self, secs: float) -> None:
@@ -119,13 +139,41 @@ class DispatchRole(Role):
         project_id, job_id = deal.key
         return Claim(project_id, (job_id,), deal.places, self._holder, SERVER_LEASE_US, ENGINE)
 
-    def _start(self, run: Run, deal: Deal) -> None:
-        def ended() -> None:
-            self._return(deal, 1)
-            if self._jobs.may_have_work:
-                self.nudge(self._clock.now())
+    def _start(self, run: Run, deal: Deal, *, gives_back: bool = False) -> None:
+        job = None if gives_back else self._jobs.job(deal.key)
+        self.in_flight.start(run, job, lambda: self._ended(deal))
 
-        self.in_flight.start(run, self._jobs.job(deal.key), ended)
+    def _ended(self, deal: Deal) -> None:
+        """A place is free again."""
+        self._return(deal, 1)
+        if self._jobs.may_have_work:
+            self.nudge(self._clock.now())
+
+    # ---- handed out by the commit that queued it ------------------------------------------------
+
+    def reserve(self, project_id: str, job_id: str) -> _Reserved | None:
+        """A free place for a run of this job that is being queued, if nothing else waits for one. In the writer's
+        thread."""
+        key = (project_id, job_id)
+        job = self._jobs.job(key)
+        if self._loop is None or self._is_draining or job is None or self._jobs.may_have_work:
+            return None
+        if job.max_concurrency is not None or not self._places.take(project_id, host_of(job)):
+            return None
+        deal = Deal(key, host_of(job), 1)
+        return _Reserved(self, deal, self._claim_of(deal))
+
+    def take_over(self, run: Run, deal: Deal) -> None:
+        """Carry out what was handed to this server; give it back where the server is about to stop."""
+        self._start(run, deal, gives_back=self._is_draining)
+        self.nudge(self._clock.now())  # its lease has to be looked after
+
+    def release(self, deal: Deal) -> None:
+        """Nothing came of it. In any thread."""
+        assert self._loop is not None, "it was reserved after that was known"
+        self._loop.call_soon_threadsafe(self._ended, deal)
+
+    # ---- places -----------------------------------------------------------------------------------
 
     def _return(self, deal: Deal, places: int) -> None:
         for _ in range(places):

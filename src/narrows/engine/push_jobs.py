@@ -58,8 +58,8 @@ class PushJobs:
 
     @property
     def may_have_work(self) -> bool:
-        """Whether a round may find something for a free place, also of a job that has to be read first."""
-        return bool(self._unknown or len(self.queues))
+        """Whether a round may find something for a free place, also of a job that has to be read first. Of any thread."""
+        return bool(self._unknown or self.queues)
 
     def unknown(self) -> tuple[Key, ...]:
         """Jobs with queued runs of which nothing is known yet."""

@@ -5,11 +5,12 @@ project go out among the first, whatever a hundred thousand of another are. And 
 keeps its place, one project never gets the last of them: it may have nine times as many as are
 free, so that a tenth is there for whoever comes. The same holds of the places of each host, which
 may serve several projects; a job whose host is busy is passed over.
-Pure data: no clock, no I/O. How many runs a job has, and may have, `ClaimRuns` finds out.
+Data alone: no clock, no I/O. How many runs a job has, and may have, `ClaimRuns` finds out.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict
 from typing import Final, NamedTuple, TypeVar
 
@@ -24,9 +25,10 @@ LOOKS: Final = 2_000
 
 
 class Places:
-    """Places for dispatches, and who has them."""
+    """Places for dispatches, and who has them. Of any thread."""
 
     def __init__(self, limit: int, limit_of_a_host: int) -> None:
+        self._lock = threading.Lock()
         self._limit = limit
         self._limit_of_a_host = limit_of_a_host
         self._taken = 0
@@ -48,17 +50,23 @@ class Places:
         free = self._limit_of_a_host - self._of_host[host]
         return self._of_project_at_host[project_id, host] < SHARE_OF_A_PROJECT * free
 
-    def take(self, project_id: str, host: str) -> None:
-        self._taken += 1
-        self._of_project[project_id] += 1
-        self._of_host[host] += 1
-        self._of_project_at_host[project_id, host] += 1
+    def take(self, project_id: str, host: str) -> bool:
+        """Take one, if the project and the host may have one more; answers whether."""
+        with self._lock:
+            if not (self.project_has_room(project_id) and self.host_has_room(project_id, host)):
+                return False
+            self._taken += 1
+            self._of_project[project_id] += 1
+            self._of_host[host] += 1
+            self._of_project_at_host[project_id, host] += 1
+            return True
 
     def give_back(self, project_id: str, host: str) -> None:
-        self._taken -= 1
-        _take_one(self._of_project, project_id)
-        _take_one(self._of_host, host)
-        _take_one(self._of_project_at_host, (project_id, host))
+        with self._lock:
+            self._taken -= 1
+            _take_one(self._of_project, project_id)
+            _take_one(self._of_host, host)
+            _take_one(self._of_project_at_host, (project_id, host))
 
 
 def _take_one(counter: Counter[_Counted], counted: _Counted) -> None:
@@ -80,6 +88,10 @@ class JobQueues:
 
     def __init__(self) -> None:
         self._rings: OrderedDict[str, OrderedDict[str, str]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Whether there are any. Of any thread."""
+        return bool(self._rings)
 
     def __len__(self) -> int:
         return sum(map(len, self._rings.values()))
@@ -113,8 +125,7 @@ class JobQueues:
             for _ in range(min(len(ring), looks)):
                 job_id, host = next(iter(ring.items()))
                 ring.move_to_end(job_id)
-                if places.host_has_room(project_id, host):
-                    places.take(project_id, host)
+                if places.take(project_id, host):
                     dealt[(project_id, job_id), host] += 1
                     in_vain = 0
                     break

@@ -6,6 +6,9 @@ of a job wakes at most n of those parked there, and so does one that freed n pla
 `max_concurrency`. Who was woken for a job and did not take of it (he was filled elsewhere, or has
 gone) wakes the next one, so that no run lies queued beside a claimer who would take it.
 
+Whoever is parked, and waits for jobs without `max_concurrency` alone, may be spared the waking: the commit that
+queues a run hands it to him (`handing.py`).
+
 Whom a run was claimed for and who is no longer there gives it back: nothing is lost but the time.
 Not here: which runs there are and who may have them (`dispatch.py`).
 """
@@ -14,15 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from narrows.core.run_records import Run
 from narrows.core.states import RunStatus
 from narrows.errors import NarrowsError, NotFound
 from narrows.operations.dispatch import Claim, ClaimRuns
+from narrows.operations.parked import Parked
 from narrows.operations.reads.jobs import GetJob, JobsWithQueuedRuns
 from narrows.operations.run_plane import ReleaseRun
 
@@ -50,6 +54,7 @@ class _Place(Enum):
     READY = auto()
     LOOKING = auto()
     PARKED = auto()
+    RESERVED = auto()
     DONE = auto()
 
 
@@ -86,30 +91,46 @@ class _Claimer:
         self.done.set()
 
 
+class _Reserved(NamedTuple):
+    """A claimer who may get something of a batch that is being written."""
+
+    claims: Claims
+    claimer: _Claimer
+    claim: Claim
+
+    def accept(self, runs: tuple[Run, ...]) -> None:
+        self.claims.accept(self.claimer, runs)
+
+    def release(self) -> None:
+        self.claims.release(self.claimer)
+
+
 class Claims:
-    """One per service. Everything happens in the event loop's thread."""
+    """One per service. Everything happens in the event loop's thread, but where something else is said."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._ready: deque[_Claimer] = deque()
-        self._parked: dict[Key, OrderedDict[_Claimer, None]] = {}
-        self._waiting = 0
+        self._parked: Parked[Key, _Claimer] = Parked()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._heard: Counter[Key] | None = None  # what was queued while a look is under way
         self._is_limited: dict[Key, bool] = {}
         self._look: asyncio.Task[None] | None = None
         self._poll: asyncio.Task[None] | None = None
         self._releases: set[asyncio.Task[None]] = set()
         self._closed = False
+        service.handing.desks.append(self)
         service.feed.subscribe(self._on_commit)
 
     @property
     def waiting(self) -> int:
         """How many claimers are parked."""
-        return self._waiting
+        return len(self._parked)
 
     async def claim(self, claim: Claim, wait_secs: float) -> tuple[Run, ...]:
         """Runs for this claimer, as soon as there are some; none after `wait_secs`, or when the server
         stops. Raises what `ClaimRuns` refuses with."""
+        self._loop = asyncio.get_running_loop()
         claimer = _Claimer(claim, self._service.clock.now() + round(wait_secs * 1_000_000))
         if wait_secs > 0:
             await self._learn(claimer.keys)
@@ -126,16 +147,14 @@ class Claims:
         self._closed = True
         if self._poll is not None:
             self._poll.cancel()
-        for claimer in {claimer for parked in self._parked.values() for claimer in parked}:
-            self._unpark(claimer)
+        for claimer in self._parked.leave_all():
             claimer.finish()
 
     async def _outcome(self, claimer: _Claimer) -> tuple[Run, ...]:
         await self._service.clock.sleep_until(claimer.until, claimer.done)
-        if claimer.place is _Place.PARKED:
-            self._unpark(claimer)
+        if self._parked.leave(claimer):
             claimer.finish()
-        # A look that is under way ends soon, and may have found something.
+        # A look that is under way ends soon, or a commit that he is reserved for: it may have something for him.
         await claimer.done.wait()
         if claimer.error is not None:
             raise claimer.error
@@ -227,13 +246,8 @@ class Claims:
     def _park(self, claimer: _Claimer) -> None:
         claimer.place = _Place.PARKED
         claimer.woken_for.clear()
-        self._waiting += 1
-        for key in claimer.keys:
-            parked = self._parked.setdefault(key, OrderedDict())
-            parked[claimer] = None
-            if claimer.returns:
-                parked.move_to_end(claimer, last=False)
-        claimer.returns = True
+        is_back, claimer.returns = claimer.returns, True
+        self._parked.put(claimer, claimer.keys, first=is_back)
 
         if self._poll is None and not self._closed and not self._service.members.is_alone:
             self._poll = asyncio.create_task(self._poll_while_parked(), name="claims-poll")
@@ -242,9 +256,9 @@ class Claims:
         """Between nodes no news is certain, and who passed over a run that another transaction held has found
         nothing: so now and then somebody is woken where runs lie queued."""
         clock, never = self._service.clock, asyncio.Event()
-        while self._parked:
+        while len(self._parked):
             await clock.sleep_until(clock.now() + POLL_US, never)
-            keys = tuple(self._parked)[:KEYS_A_POLL]
+            keys = self._parked.keys()[:KEYS_A_POLL]
             try:
                 for key in await self._service.read(JobsWithQueuedRuns(keys)):
                     self._wake(key, 1)
@@ -252,22 +266,10 @@ class Claims:
                 log.info("queued runs could not be looked for: %s", error.message)
         self._poll = None
 
-    def _unpark(self, claimer: _Claimer) -> None:
-        self._waiting -= 1
-        for key in claimer.keys:
-            parked = self._parked.get(key)
-            if parked is not None:
-                parked.pop(claimer, None)
-                if not parked:
-                    del self._parked[key]
-
     def _wake(self, key: Key, most: int) -> int:
         """Let at most so many of those parked at a job look again; answers how many there were."""
         woken = 0
-        parked = self._parked.get(key, OrderedDict())
-        while parked and woken < most:
-            claimer = next(iter(parked))
-            self._unpark(claimer)
+        while woken < most and (claimer := self._parked.next(key)) is not None:
             claimer.place = _Place.READY
             claimer.woken_for.add(key)
             self._ready.append(claimer)
@@ -286,13 +288,13 @@ class Claims:
             return
         for job in committed.jobs:
             self._remember((job.project_id, job.id), job.max_concurrency is not None, is_news=True)
-        if not self._parked and self._heard is None:
+        if not len(self._parked) and self._heard is None:
             return  # who comes now looks by himself
         chances = self._chances(committed)
         if elsewhere is not None:
             chances.update(elsewhere.queued)
             if elsewhere.missed:
-                chances.update(dict.fromkeys(self._parked, EVERYBODY))
+                chances.update(dict.fromkeys(self._parked.keys(), EVERYBODY))
         for key, count in chances.items():
             left = count - self._wake(key, count)
             if left and self._heard is not None:
@@ -312,14 +314,47 @@ class Claims:
             chances[job.project_id, job.id] = EVERYBODY
         return chances
 
+    # ---- handed out by the commit that queued it ------------------------------------------------
+
+    def reserve(self, project_id: str, job_id: str) -> _Reserved | None:
+        """Somebody parked for a run of this job that is being queued. In the writer's thread. Of a job with
+        `max_concurrency` something may lie queued for which there is room by now: who waits for one has to look."""
+        if self._is_limited.get((project_id, job_id)) is not False:
+            return None
+        claimer = self._parked.next((project_id, job_id))
+        if claimer is None:
+            return None
+        claimer.place = _Place.RESERVED
+        reserved = _Reserved(self, claimer, claimer.claim)
+        if any(self._is_limited.get(key) is not False for key in claimer.keys):
+            reserved.release()
+            return None
+        return reserved
+
+    def accept(self, claimer: _Claimer, runs: tuple[Run, ...]) -> None:
+        """What was handed to him is committed."""
+        claimer.finish(runs)
+        if claimer.has_gone:
+            self.give_back(runs)
+
+    def release(self, claimer: _Claimer) -> None:
+        """Nothing was handed to him: he looks by himself. In any thread."""
+        assert self._loop is not None, "he came in it"
+        self._loop.call_soon_threadsafe(self._look_again, claimer)
+
+    def _look_again(self, claimer: _Claimer) -> None:
+        claimer.place = _Place.READY
+        self._ready.append(claimer)
+        self._look_on()
+
     # ---- those who go ------------------------------------------------------------------------
 
     def _leave(self, claimer: _Claimer) -> None:
         """The caller is gone: forget him, or give back what was claimed for him."""
         claimer.has_gone = True
-        if claimer.place is _Place.PARKED:
-            self._unpark(claimer)
-        elif claimer.place is _Place.READY:
+        if self._parked.leave(claimer):
+            return
+        if claimer.place is _Place.READY:
             self._ready.remove(claimer)
             self._pass_on(claimer, claimer.woken_for)
         elif claimer.place is _Place.DONE and claimer.runs:

@@ -91,7 +91,7 @@ class ClaimRuns:
             queue = self._next_queue(tx, claim, queues)
             if queue is None:
                 break
-            granted.append(self._hand_out(tx, queue.pop(0), claim))
+            granted.append(hand_out(tx, queue.pop(0), claim, self.entropy))
         return tuple(granted)
 
     def _next_queue(
@@ -104,19 +104,22 @@ class ClaimRuns:
             if key not in queues:
                 queues[key] = tx.queued_runs(*key)
             queue = queues[key]
-            if queue and (best is None or _place(queue[0]) < _place(best[0])):
+            if queue and (best is None or place_in_queue(queue[0]) < place_in_queue(best[0])):
                 job = tx.job(*key)
                 if job is not None and _has_room(tx, job):
                     best = queue
         return best
 
-    def _hand_out(self, tx: Transaction, run: Run, claim: Claim) -> Run:
-        run = rules.dispatch(run, claim.holder, claim.lease_us, tx.now)
-        detail = json.dumps({"dispatch": run.dispatch, "attempt": run.attempt}, separators=(",", ":"))
-        return tx.advance_run(run, FactKind.RUN_DISPATCHED, claim.holder, self.entropy, detail)
+
+def hand_out(tx: Transaction, run: Run, claim: Claim, entropy: int) -> Run:
+    """Dispatch a queued run to whoever claims it."""
+    run = rules.dispatch(run, claim.holder, claim.lease_us, tx.now)
+    detail = json.dumps({"dispatch": run.dispatch, "attempt": run.attempt}, separators=(",", ":"))
+    return tx.advance_run(run, FactKind.RUN_DISPATCHED, claim.holder, entropy, detail)
 
 
-def _place(run: Run) -> tuple[int, str]:
+def place_in_queue(run: Run) -> tuple[int, str]:
+    """By which queued runs are ordered: what comes first is handed out first."""
     return -run.priority, run.id
 
 

@@ -21,6 +21,7 @@ from narrows.operations.base import Question, Undelivered
 from narrows.operations.claiming import Claims
 from narrows.operations.definitions import Definitions
 from narrows.operations.events import SendBatch
+from narrows.operations.handing import Handing
 from narrows.operations.idempotency import Idempotent
 from narrows.operations.many_commits import ManyCommits
 from narrows.operations.prefix import PrefixOutcome, SendPrefix
@@ -58,6 +59,7 @@ from narrows.operations.retention import (
     PruneWorkflowRuns,
 )
 from narrows.operations.turns import Turns
+from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE
 from narrows.storage.operation import Undecided, UndecidedTurn
 
@@ -105,8 +107,10 @@ class Service:
         self._checking = asyncio.Lock()
         self._reading: dict[tuple[str, str, int], asyncio.Future[Definition]] = {}
         store.writer.turns = Turns(self.definitions)
+        self.handing = store.writer.handing = Handing(clock)
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
+        feed.subscribe(_deliver)
 
     @property
     def members(self) -> Any:
@@ -291,6 +295,12 @@ class Service:
     async def close(self) -> None:
         """Stop prefix sends and purges between two commits."""
         await self._many_commits.close()
+
+
+def _deliver(committed: Committed) -> None:
+    """Give those who waited what the commit has handed to them."""
+    for each in committed.handed:
+        each.reservation.accept(tuple(each.runs))
 
 
 def _inner(operation: Any) -> Any:

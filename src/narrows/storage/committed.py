@@ -4,7 +4,7 @@ writer only after COMMIT; streams, wake-ups, metrics and credential caches live 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from narrows.core.records import ApiKey, Fact, HeldEvent, Trigger
 from narrows.core.run_records import Delivery, Job, Message, Run
@@ -21,9 +21,30 @@ class Elsewhere(NamedTuple):
     missed: bool = False
 
 
+class Reservation(Protocol):
+    """Somebody who waits for runs, and gets none elsewhere until one of these is called."""
+
+    @property
+    def claim(self) -> Any:
+        """What he asks for (`operations.dispatch.Claim`)."""
+
+    def accept(self, runs: tuple[Run, ...]) -> None:
+        """These are his, and committed. In the event loop's thread."""
+
+    def release(self) -> None:
+        """Nothing came of it. In any thread."""
+
+
+class Handed(NamedTuple):
+    """What a batch hands to somebody who waited: `runs` grows until the commit."""
+
+    reservation: Reservation
+    runs: list[Run]
+
+
 class Committed(NamedTuple):
-    """`now` is the batch's stamp in microseconds, `operations` how many shared the commit. Where it is of
-    another node (`elsewhere`), it holds only those records that somebody here wants to know of, as they
+    """`now` is the batch's stamp in microseconds, `operations` how many shared the commit; `handed` went out in it
+    to those who waited. Where it is of another node (`elsewhere`), it holds only those records that somebody here wants to know of, as they
     are now, and no facts."""
 
     facts: tuple[Fact, ...]
@@ -39,3 +60,4 @@ class Committed(NamedTuple):
     messages: tuple[Message, ...] = ()
     elsewhere: Elsewhere | None = None
     workflow_runs: tuple[WorkflowRun, ...] = ()
+    handed: tuple[Handed, ...] = ()

@@ -16,7 +16,8 @@ from narrows.storage.calls import Calls
 from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE, Members
 from narrows.storage.operation import Operation
-from narrows.storage.writer import Result, Ticket, Writer
+from narrows.storage.queued import Ticket
+from narrows.storage.writer import Result, Writer
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -1,4 +1,5 @@
-"""What the writer (`writer.py`) is handed: operations, and what advances workflow runs after them."""
+"""What the writer (`writer.py`) is handed: operations, what advances workflow runs after them, and what hands
+runs out that are queued thereby."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from narrows.errors import InvariantViolated
+from narrows.storage.committed import Handed
 from narrows.storage.lookups import Touch
 from narrows.storage.transaction import Transaction
 
@@ -49,4 +51,18 @@ class NoTurns:
     def run(self, tx: Transaction) -> Iterator[list[Touch]]:
         if tx.notes.take():
             raise InvariantViolated("nothing advances workflow runs here")
+        yield from ()
+
+
+class Handing(Protocol):
+    """What hands runs out in the commit that queues them (`operations/handing.py`)."""
+
+    def run(self, tx: Transaction, handed: list[Handed]) -> Iterator[list[Touch]]:
+        """Yields what must be loaded. Whom it has reserved for this batch it puts into `handed` at once."""
+
+
+class NothingToHand:
+    """For a store that nobody waits at."""
+
+    def run(self, tx: Transaction, handed: list[Handed]) -> Iterator[list[Touch]]:
         yield from ()

@@ -16,7 +16,7 @@ from narrows.core import triggers as rules
 from narrows.core.ids import MAX_SEQUENCE, made_at, make_id
 from narrows.core.records import Fact, HeldEvent, Payload, Trigger
 from narrows.core.run_records import Job, Message, Run
-from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind
+from narrows.core.states import WORKFLOW_RUN_ENDED, FactKind, RunStatus
 from narrows.core.workflow_records import Step, WorkflowRun
 from narrows.errors import InvariantViolated
 from narrows.storage import following
@@ -223,6 +223,16 @@ class Transaction(Loaded):
         """Delete rows that need not be loaded to know that they must go."""
         self._bulk_deletes[statement].extend(rows)
         self.changes += 1
+
+    def newly_queued(self) -> list[Run]:
+        """The runs that this transaction leaves queued and that were not so before."""
+        stored, records = self._stored[Run], self._records[Run]
+        return [
+            run
+            for key in self._changed[Run]
+            if (run := records[key]).status == RunStatus.QUEUED
+            and ((old := stored.get(key)) is None or old.status != RunStatus.QUEUED)
+        ]
 
     # ---- flushing --------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The one writer: group commit without linger. The batch is whatever queued while the last commit
-ran; idle latency is one commit, under load hundreds of operations share one.
+ran (`queued.py`); idle latency is one commit, under load hundreds of operations share one.
 
-    take -> begin -> load all touches() -> apply() each, in order -> turn -> flush -> COMMIT -> answer
+    take -> begin -> load all touches() -> apply() each, in order -> turn -> hand out -> flush -> COMMIT -> answer
 
 The writer is written once: a backend brings the connection and something that drives `execute`
 (a thread for SQLite). It holds no rule and no SQL.
@@ -9,10 +9,7 @@ The writer is written once: a backend brings the connection and something that d
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,31 +26,28 @@ from narrows.errors import (
     Unavailable,
 )
 from narrows.storage.backend import BackendFailure, WriteConnection
-from narrows.storage.committed import Committed
+from narrows.storage.committed import Committed, Handed
 from narrows.storage.lookups import Touch
 from narrows.storage.noted import TURN, NotAdvancedYet, TurnAsks
-from narrows.storage.operation import NoTurns, Operation, Turns, Undecided, UndecidedTurn
+from narrows.storage.operation import (
+    Handing,
+    NothingToHand,
+    NoTurns,
+    Operation,
+    Turns,
+    Undecided,
+    UndecidedTurn,
+)
+from narrows.storage.queued import MAX_BATCH_OPERATIONS, Queued, Ticket
 from narrows.storage.transaction import Limits, Transaction
 
 log = logging.getLogger("narrows.storage")
 
-#: A batch takes at most so many operations, keys and bytes; one larger operation goes alone.
-MAX_BATCH_OPERATIONS = 256
-MAX_BATCH_TOUCHES = 1_024
-MAX_BATCH_BYTES = 8 << 20
 #: A batch that lost a race is run so often as a whole, then each of its operations so often alone.
 ATTEMPTS = 3
 #: What comes further each time, since more is locked, is no lost race: of a workflow run, a step may open the way
 #: to the next.
 MAX_LEARNED = 1_024
-
-
-class Ticket(NamedTuple):
-    """An operation in the queue, and who waits for its outcome."""
-
-    operation: Operation
-    touches: Sequence[Touch]
-    future: asyncio.Future[Any] | None
 
 
 class Outcome(NamedTuple):
@@ -74,8 +68,8 @@ class BatchMustSplit(Exception):
     """The batch as a whole cannot be committed; each operation is tried alone."""
 
 
-class Writer:
-    """Queue, batches and execution. `failpoint` is called with the name of each step (tests), `wake` when
+class Writer(Queued):
+    """The execution of what is queued. `failpoint` is called with the name of each step (tests), `wake` when
     there is something to take."""
 
     def __init__(
@@ -90,108 +84,21 @@ class Writer:
         failpoint: Callable[[str], Awaitable[None] | None] = lambda step: None,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__(max_queue=max_queue, max_queue_bytes=max_queue_bytes, max_batch=max_batch, wake=wake)
         self.clock = clock
         self.limits = limits
         self.failpoint = failpoint
-        self._wake = wake
         self.invariant_violations = 0
         self.clock_step_back_us = 0
-        self._max_queue = max_queue
-        self._max_queue_bytes = max_queue_bytes
-        self._max_batch = max_batch
         self._last_stamp = last_stamp
         self._quiet_until = -1.0
-        self._foreground: deque[Ticket] = deque()
-        self._background: deque[Ticket] = deque()
-        self._queued_bytes = 0
-        self._closing = False
-        self._condition = threading.Condition()
         #: Set by whoever knows the rules (the service).
         self.turns: Turns = NoTurns()
+        self.handing: Handing = NothingToHand()
 
     def begin_after(self, stamp: int) -> None:
         """Let every stamp be later than this one, the newest in the store."""
         self._last_stamp = max(self._last_stamp, stamp)
-
-    # ---- the queue -------------------------------------------------------------------------
-
-    @property
-    def queue_length(self) -> int:
-        return len(self._foreground) + len(self._background)
-
-    @property
-    def is_nearly_full(self) -> bool:
-        """Whether nine tenths of the queue's places are taken."""
-        return self.queue_length > self._max_queue * 9 // 10
-
-    def put(self, ticket: Ticket) -> None:
-        """Queue an operation. Raises Unavailable beyond the bounds: nothing was done.
-
-        Background work is not bounded here: there is little of it, each driver waits for one operation
-        before it queues the next, and time-outs must not fail because senders are many.
-        """
-        with self._condition:
-            if self._closing:
-                raise Unavailable("The server is shutting down. Send again in a moment.", retry_after_secs=2)
-            if ticket.operation.background:
-                self._background.append(ticket)
-            else:
-                self._put_in_foreground(ticket)
-            self._condition.notify()
-        self._wake()
-
-    def _put_in_foreground(self, ticket: Ticket) -> None:
-        size = ticket.operation.size_bytes
-        if len(self._foreground) >= self._max_queue or (
-            self._queued_bytes + size > self._max_queue_bytes and self._foreground
-        ):
-            raise Unavailable("The server's queue is full. Send again in a moment.", retry_after_secs=1)
-        self._queued_bytes += size
-        self._foreground.append(ticket)
-
-    def take(self) -> list[Ticket] | None:
-        """Block until there is something to do; None when closed and empty."""
-        with self._condition:
-            while not self._foreground and not self._background:
-                if self._closing:
-                    return None
-                self._condition.wait()
-            return self._next_batch()
-
-    def take_now(self) -> list[Ticket]:
-        """The next batch without waiting, perhaps empty."""
-        with self._condition:
-            return self._next_batch()
-
-    def _next_batch(self) -> list[Ticket]:
-        """Whatever is queued, within bounds; background work comes behind, one operation a batch."""
-        batch: list[Ticket] = []
-        touches = size = 0
-        while self._foreground and len(batch) < self._max_batch:
-            ticket = self._foreground[0]
-            touches += len(ticket.touches)
-            size += ticket.operation.size_bytes
-            if batch and (touches > MAX_BATCH_TOUCHES or size > MAX_BATCH_BYTES):
-                break
-            batch.append(self._foreground.popleft())
-        for ticket in batch:
-            self._queued_bytes -= ticket.operation.size_bytes
-        # Also behind a full batch, or senders enough would keep the time-outs from ever running. (A batch
-        # of one is the benchmark's switch: there nothing shares a commit.)
-        if self._background and (not batch or self._max_batch > 1):
-            batch.append(self._background.popleft())
-        return batch
-
-    def close(self) -> None:
-        """Take nothing new; `take` drains what is queued and then answers None."""
-        with self._condition:
-            self._closing = True
-            self._condition.notify_all()
-        self._wake()
-
-    @property
-    def is_closing(self) -> bool:
-        return self._closing
 
     # ---- execution -------------------------------------------------------------------------
 
@@ -251,6 +158,17 @@ class Writer:
         return Result([Outcome(error=Unavailable(message, retry_after_secs=5)) for _ in batch], None)
 
     async def _attempt(self, connection: WriteConnection, batch: Sequence[Ticket]) -> Result:
+        handed: list[Handed] = []
+        try:
+            return await self._attempt_with(connection, batch, handed)
+        except BaseException:
+            for each in handed:
+                each.reservation.release()
+            raise
+
+    async def _attempt_with(
+        self, connection: WriteConnection, batch: Sequence[Ticket], handed: list[Handed]
+    ) -> Result:
         started = self.clock.monotonic()
         await self._step("begin")
         touches = [touch for ticket in batch for touch in ticket.touches]
@@ -264,6 +182,7 @@ class Writer:
                 for place, ticket in enumerate(batch)
             ]
             await self._turn(connection, tx)
+            await self._hand_out(connection, tx, handed)
             await self._step("applied")
             await self._flush(connection, tx)
             await self._step("flushed")
@@ -279,7 +198,8 @@ class Writer:
             await connection.rollback()
             raise BatchMustSplit(f"it failed as a whole ({error})") from error
         await self._step("committed")
-        return Result(outcomes, _committed(tx, len(batch), self.clock.monotonic() - started))
+        committed = _committed(tx, len(batch), self.clock.monotonic() - started)
+        return Result(outcomes, committed._replace(handed=tuple(handed)))
 
     async def _without(self, connection: WriteConnection, batch: Sequence[Ticket], asks: TurnAsks) -> Result:
         """The operations that what is asked comes from are answered so; the others are run again."""
@@ -312,6 +232,12 @@ class Writer:
         """Advance the workflow runs of which something has been noted."""
         tx.notes.act(TURN)
         for touches in self.turns.run(tx):
+            await connection.lock(touches)
+            await self._load(connection, tx, touches)
+
+    async def _hand_out(self, connection: WriteConnection, tx: Transaction, handed: list[Handed]) -> None:
+        """Give runs that this batch queues to those who wait for them."""
+        for touches in self.handing.run(tx, handed):
             await connection.lock(touches)
             await self._load(connection, tx, touches)
 

@@ -1,0 +1,81 @@
+"""Claimers on a bench: they start, park, are given something or go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from narrows.core.run_records import Job, Run, RunCounters
+from narrows.core.runs import WORKER_LEASE_US
+from narrows.operations.base import DEV, Actor
+from narrows.operations.claiming import Claims
+from narrows.operations.dispatch import Claim, ClaimRuns
+from narrows.operations.runs import TriggerJob
+from narrows.testing import settle
+from tests.storage.kit import PROJECT, Backend, Bench, opened
+from tests.storage.runs import Runs
+
+#: A `max_concurrency` that is never reached: whoever waits for such a job has to look for its runs.
+MANY = 1_000
+
+
+class Workers:
+    """Claimers on a bench; `looks` has the number of claims of each look."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.runs = Runs(bench)
+        self.claims: Claims = bench.service.claims
+        self.looks: list[int] = []
+        perform = bench.service.perform
+
+        async def seen(operation: Any) -> Any:
+            if isinstance(operation, ClaimRuns):
+                self.looks.append(len(operation.claims))
+            return await perform(operation)
+
+        bench.service.perform = seen  # type: ignore[method-assign]
+
+    def start(
+        self, *jobs: str, limit: int = 1, wait_secs: float = 60, actor: Actor = DEV
+    ) -> asyncio.Task[Any]:
+        claim = Claim(PROJECT, jobs or ("build",), limit, "worker:w", WORKER_LEASE_US, actor)
+        return asyncio.create_task(self.claims.claim(claim, wait_secs))
+
+    def triggering(self, slug: str, **fields: Any) -> TriggerJob:
+        return TriggerJob(actor=DEV, project_id=PROJECT, entropy=self.bench.entropy(), job=slug, **fields)
+
+    async def parked(self, *jobs: str, **fields: Any) -> asyncio.Task[Any]:
+        before = self.claims.waiting
+        task = self.start(*jobs, **fields)
+        while self.claims.waiting == before:
+            await asyncio.sleep(0)
+        return task
+
+    async def can_be_claimed(self, slug: str) -> bool:
+        """Whether the job has queued runs and room for one."""
+        queued = await self.bench.rows("queued_runs_by_job", (PROJECT, slug, "1"))
+        ((*job,),) = await self.bench.rows("jobs_by_id", (PROJECT, slug))
+        counters = await self.bench.rows("run_counters_by_job", (PROJECT, slug))
+        limit = Job(*job).max_concurrency
+        executing = sum(RunCounters(*row).executing for row in counters)
+        return bool(queued) and (limit is None or executing < limit)
+
+    async def quiet(self) -> None:
+        """Until nobody looks any more."""
+        await settle(3)
+        while self.claims._look is not None or self.claims._releases:
+            await asyncio.sleep(0)
+        await settle(3)
+
+
+@contextlib.asynccontextmanager
+async def working(backend: Backend) -> AsyncIterator[Workers]:
+    async with opened(backend) as bench:
+        yield Workers(bench)
+
+
+def ids(*tasks: asyncio.Task[tuple[Run, ...]]) -> list[str]:
+    return [run.id for task in tasks for run in task.result()]
