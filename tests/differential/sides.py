@@ -101,10 +101,10 @@ class Side:
             flushed[:] = tx.writes()
             await flush(connection, tx)
 
-        async def noted_attempt(connection: Any, batch: Any) -> Any:
+        async def noted_attempt(connection: Any, batch: Any, **options: Any) -> Any:
             stamp, drawn = writer._last_stamp, self.clock.drawn.copy()
             try:
-                return await attempt(connection, batch)
+                return await attempt(connection, batch, **options)
             except BaseException:
                 # Some databases begin anew where others need not: that alone makes no other stamps and ids.
                 writer._last_stamp, self.clock.drawn = stamp, drawn

@@ -3,6 +3,7 @@ whatever becomes of the commit."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from narrows.engine.dispatch import DispatchRole
 from narrows.errors import Unavailable
 from narrows.operations.dispatch import ClaimRuns
 from narrows.storage.backend import BackendFailure
+from narrows.testing import settle
 from tests.engine.dispatch_kit import DONE, Life, life
 from tests.storage.fixtures import backend
 from tests.storage.kit import PROJECT, Backend
@@ -98,11 +100,11 @@ async def test_a_place_that_becomes_free_is_for_what_lies_queued(backend: Backen
     """Between the end of a dispatch and the next claim, in which a run may come."""
     async with life(backend) as it:
         key = (PROJECT, "build")
-        free = it.role.reserve(*key)
+        free = it.role.reserve(key, lambda each: False)
         assert free is not None
         free.release()
         it.role._jobs.queues.put(key, "one.example")
-        assert it.role.reserve(*key) is None
+        assert it.role.reserve(key, lambda each: False) is None
 
 
 async def test_a_job_with_a_limit_is_claimed(backend: Backend) -> None:
@@ -144,8 +146,8 @@ async def test_what_comes_while_the_server_stops_is_given_back(
     async with life(backend) as it:
         reserve = DispatchRole.reserve
 
-        def and_stop(role: DispatchRole, project_id: str, job_id: str) -> Any:
-            found = reserve(role, project_id, job_id)
+        def and_stop(role: DispatchRole, *given: Any) -> Any:
+            found = reserve(role, *given)
             role._is_draining = True
             return found
 
@@ -154,3 +156,30 @@ async def test_what_comes_while_the_server_stops_is_given_back(
         released = await it.is_now(run, "queued")
         assert (released.dispatch, released.attempt) == (1, 1)
         assert it.endpoints.calls == []
+
+
+@pytest.mark.parametrize("url", ["http://two.example/y", None])
+async def test_an_endpoint_that_is_changed_in_the_same_commit_counts(
+    backend: Backend, url: str | None
+) -> None:
+    async with life(backend) as it:
+        await it.bench.together(it.runs.updating("build", endpoint_url=url), it.runs.triggering())
+        await it.rest()
+        assert [call.job.endpoint_url for call in it.endpoints.calls] == ([] if url is None else [url])
+
+
+async def test_a_stop_waits_for_what_is_being_handed_out(backend: Backend) -> None:
+    async with life(backend) as it:
+        it.bench.gate.shut("flushed")
+        triggering = asyncio.create_task(it.runs.trigger())
+        await it.bench.gate.reached()
+        stopping = asyncio.create_task(it.role.drain(0))
+        await settle(5)
+        assert not stopping.done()
+        it.bench.gate.open()
+        run = await triggering
+        assert (await it.is_now(run, "queued")).attempt == 1
+        await it.until(lambda: len(it.role._places) == 0)
+        assert not stopping.done()
+        it.bench.clock.advance(secs=0.01)
+        await stopping

@@ -9,10 +9,12 @@ from typing import Any
 
 from narrows.core.run_records import Job, Run, RunCounters
 from narrows.core.runs import WORKER_LEASE_US
-from narrows.operations.base import DEV, Actor
+from narrows.operations.access import CreateApiKey
+from narrows.operations.base import DEV, HOST, Actor
 from narrows.operations.claiming import Claims
 from narrows.operations.dispatch import Claim, ClaimRuns
 from narrows.operations.runs import TriggerJob
+from narrows.storage.backend import BackendFailure
 from narrows.testing import settle
 from tests.storage.kit import PROJECT, Backend, Bench, opened
 from tests.storage.runs import Runs
@@ -79,3 +81,57 @@ async def working(backend: Backend) -> AsyncIterator[Workers]:
 
 def ids(*tasks: asyncio.Task[tuple[Run, ...]]) -> list[str]:
     return [run.id for task in tasks for run in task.result()]
+
+
+def kinds(bench: Bench) -> list[str]:
+    """Of the newest commit."""
+    return [fact.kind for fact in bench.commits[-1].facts]
+
+
+def failing(workers: Workers, failure: BackendFailure, times: int = 1) -> None:
+    """Let the next commits fail when all is written."""
+    left, before = [failure] * times, workers.bench.store.writer.failpoint
+
+    def fail(step: str) -> Any:
+        if step == "flushed" and left:
+            raise left.pop()
+        return before(step)
+
+    workers.bench.store.writer.failpoint = fail
+
+
+def ids_of(runs: Any) -> list[str]:
+    return [run.id for run in runs]
+
+
+async def nobody_looked(workers: Workers) -> None:
+    await workers.quiet()
+    assert workers.looks == []
+
+
+async def with_key(bench: Bench) -> Actor:
+    """Somebody with an API key."""
+    making = CreateApiKey(
+        actor=HOST,
+        entropy=bench.entropy(),
+        id="k",
+        project_id=PROJECT,
+        name=None,
+        scopes=("*",),
+        secret_hash="h",
+    )
+    await bench.perform(making)
+    return Actor("key:k", "k")
+
+
+@contextlib.asynccontextmanager
+async def handing_out(workers: Workers) -> AsyncIterator[asyncio.Task[Run]]:
+    """A run is being queued, and handed out: what the block does comes before the commit."""
+    workers.bench.gate.shut("applied")
+    triggering = asyncio.create_task(workers.runs.trigger())
+    try:
+        await workers.bench.gate.reached()
+        yield triggering
+    finally:
+        workers.bench.gate.open()
+        await asyncio.wait([triggering])

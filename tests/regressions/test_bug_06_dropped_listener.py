@@ -172,6 +172,7 @@ async def test_a_job_that_got_an_endpoint_or_another_one_is_called_there(backend
 
 async def test_a_run_that_its_event_resumed_is_dispatched_again(backend: Backend) -> None:
     async with life(backend) as it:
+        it.bench.service.handing.desks.clear()  # what the commit itself hands out needs no news
         await it.runs.put(endpoint_url=URL)
         it.endpoints.hang = True
         run = await it.runs.trigger()
@@ -256,7 +257,7 @@ async def test_a_request_whose_run_was_canceled_is_broken_off_with_the_next_rene
 
 async def test_a_worker_finds_it_by_his_next_claim(backend: Backend) -> None:
     async with life(backend) as it:
-        await it.runs.put()
+        await it.runs.put(max_concurrency=9)
         claim = Claim(PROJECT, ("build",), 1, "worker:w", WORKER_LEASE_US, DEV)
         claims = it.bench.service.claims
         waiting = asyncio.create_task(claims.claim(claim, 20))
@@ -269,3 +270,19 @@ async def test_a_worker_finds_it_by_his_next_claim(backend: Backend) -> None:
         it.bench.clock.advance(secs=20)
         assert await waiting == ()
         assert [each.id for each in await claims.claim(claim, 20)] == [run.id]
+
+
+async def test_what_is_handed_out_by_the_commit_needs_no_news(backend: Backend) -> None:
+    async with life(backend) as it:
+        await it.runs.put()
+        await it.runs.put("called", endpoint_url=URL)
+        await it.rest()
+        claim = Claim(PROJECT, ("build",), 1, "worker:w", WORKER_LEASE_US, DEV)
+        claims = it.bench.service.claims
+        waiting = asyncio.create_task(claims.claim(claim, 20))
+        while not claims.waiting:
+            await asyncio.sleep(0)
+        with it.deaf():
+            fetched, called = await it.runs.trigger(), await it.runs.trigger("called")
+        assert [each.id for each in await waiting] == [fetched.id]
+        await it.becomes(called, "completed")

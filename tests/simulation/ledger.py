@@ -54,9 +54,9 @@ class LedgerWriter(Writer):
         writer.__class__ = cls
         writer.executed = executed  # type: ignore[attr-defined]
 
-    async def _attempt(self, connection: Any, batch: Sequence[Ticket]) -> Result:
+    async def _attempt(self, connection: Any, batch: Sequence[Ticket], **options: Any) -> Result:
         self._came_due = CameDue()
-        result = await super()._attempt(connection, batch)
+        result = await super()._attempt(connection, batch, **options)
         # Where some must be asked first, the others were committed by an attempt within this one.
         if result.committed is None or result.committed is not self._told:
             self._told = result.committed

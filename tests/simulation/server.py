@@ -22,6 +22,7 @@ from narrows.errors import Unavailable
 from narrows.operations.service import Service
 from narrows.storage import sqlite
 from narrows.storage.backend import BackendFailure, run_now
+from narrows.storage.front import hand_over
 from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Result
@@ -157,6 +158,7 @@ class InlineStore:
         tickets = iter(batch)
         for result in results:
             if result.committed is not None:
+                hand_over(result.committed)
                 self._publish(result.committed)
             for outcome in result.outcomes:
                 future = next(tickets).future

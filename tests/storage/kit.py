@@ -144,17 +144,19 @@ class Gate:
 
     def __init__(self) -> None:
         self.steps: list[str] = []
+        self._step = "begin"
         self._opened = threading.Event()
         self._opened.set()
         self._reached = threading.Event()
 
     def __call__(self, step: str) -> None:
         self.steps.append(step)
-        if step == "begin":
+        if step == self._step:
             self._reached.set()
             self._opened.wait()
 
-    def shut(self) -> None:
+    def shut(self, step: str = "begin") -> None:
+        self._step = step
         self._reached.clear()
         self._opened.clear()
 
@@ -170,7 +172,7 @@ class SuspendingGate(Gate):
 
     def __call__(self, step: str) -> Any:
         self.steps.append(step)
-        if step != "begin":
+        if step != self._step:
             return None
         self._reached.set()
         return None if self._opened.is_set() else self._until_open()

@@ -9,13 +9,14 @@ claimed is carried out beside the rounds (`in_flight.py`); a round also looks af
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from narrows.core.run_records import Run
+from narrows.core.run_records import Job, Run
 from narrows.core.runs import SERVER_LEASE_US
+from narrows.engine.due import Key
 from narrows.engine.endpoint import Endpoints, host_of
-from narrows.engine.in_flight import InFlight
+from narrows.engine.in_flight import WRITING_US, InFlight
 from narrows.engine.loop import SAFETY_POLL_US, Role
 from narrows.engine.push_jobs import PushJobs
 from narrows.engine.queues import Deal, Places
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from narrows.storage.committed import Committed
 
 SHARED_POLL_US: Final = 1_000_000
+#: How often it is looked, at a stop, whether the last is given back.
+LOOK_US: Final = 10_000
 #: A host that hangs takes so many places and no more.
 AT_ONCE_OF_A_HOST: Final = 50
 
@@ -36,8 +39,13 @@ class _Reserved(NamedTuple):
     """A place that is taken for a run of a batch that is being written."""
 
     role: DispatchRole
+    job: Job
     deal: Deal
     claim: Claim
+
+    def suits(self, job: Job) -> bool:
+        """Not where it has been changed, and the news of that were lost: it may have another endpoint."""
+        return job.version == self.job.version
 
     def accept(self, runs: tuple[Run, ...]) -> None:
         for run in runs:
@@ -98,6 +106,10 @@ class DispatchRole(Role):
         """Dispatch nothing more; let what is under way end, then give the rest back."""
         self._is_draining = True
         await self.in_flight.drain(round(secs * 1_000_000))
+        # What is being handed to this server just now comes yet, and is given back.
+        until, never = self._clock.now() + WRITING_US, asyncio.Event()
+        while len(self._places) and self._clock.now() < until:
+            await self._clock.sleep_until(self._clock.now() + LOOK_US, never)
 
     async def at_stop(self) -> None:
         await self.drain(0)
@@ -151,17 +163,16 @@ class DispatchRole(Role):
 
     # ---- handed out by the commit that queued it ------------------------------------------------
 
-    def reserve(self, project_id: str, job_id: str) -> _Reserved | None:
+    def reserve(self, key: Key, is_queued: Callable[[Key], bool]) -> _Reserved | None:
         """A free place for a run of this job that is being queued, if nothing else waits for one. In the writer's
         thread."""
-        key = (project_id, job_id)
         job = self._jobs.job(key)
         if self._loop is None or self._is_draining or job is None or self._jobs.may_have_work:
             return None
-        if job.max_concurrency is not None or not self._places.take(project_id, host_of(job)):
+        if job.max_concurrency is not None or not self._places.take(key[0], host_of(job)):
             return None
         deal = Deal(key, host_of(job), 1)
-        return _Reserved(self, deal, self._claim_of(deal))
+        return _Reserved(self, job, deal, self._claim_of(deal))
 
     def take_over(self, run: Run, deal: Deal) -> None:
         """Carry out what was handed to this server; give it back where the server is about to stop."""

@@ -18,11 +18,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from narrows.core.run_records import Run
+from narrows.core.run_records import Job, Run
 from narrows.core.states import RunStatus
 from narrows.errors import NarrowsError, NotFound
 from narrows.operations.dispatch import Claim, ClaimRuns
@@ -77,7 +77,9 @@ class _Claimer:
     def __init__(self, claim: Claim, until: int) -> None:
         self.claim = claim
         self.until = until
-        self.keys: tuple[Key, ...] = tuple((claim.project_id, job_id) for job_id in claim.job_ids)
+        self.keys: tuple[Key, ...] = tuple(
+            dict.fromkeys((claim.project_id, job_id) for job_id in claim.job_ids)
+        )
         self.place = _Place.READY
         self.woken_for: set[Key] = set()
         self.returns = False  # he parked before, and has his place at the head of the queue
@@ -97,6 +99,9 @@ class _Reserved(NamedTuple):
     claims: Claims
     claimer: _Claimer
     claim: Claim
+
+    def suits(self, job: Job) -> bool:
+        return True
 
     def accept(self, runs: tuple[Run, ...]) -> None:
         self.claims.accept(self.claimer, runs)
@@ -316,20 +321,17 @@ class Claims:
 
     # ---- handed out by the commit that queued it ------------------------------------------------
 
-    def reserve(self, project_id: str, job_id: str) -> _Reserved | None:
-        """Somebody parked for a run of this job that is being queued. In the writer's thread. Of a job with
-        `max_concurrency` something may lie queued for which there is room by now: who waits for one has to look."""
-        if self._is_limited.get((project_id, job_id)) is not False:
-            return None
-        claimer = self._parked.next((project_id, job_id))
+    def reserve(self, key: Key, is_queued: Callable[[Key], bool]) -> _Reserved | None:
+        """The first who is parked for a run of this job, if nothing may lie queued for him. In the writer's thread."""
+
+        def may_be_spared_a_look(claimer: _Claimer) -> bool:
+            return all(self._is_limited.get(each) is False and not is_queued(each) for each in claimer.keys)
+
+        claimer = self._parked.next(key, may_be_spared_a_look)
         if claimer is None:
             return None
         claimer.place = _Place.RESERVED
-        reserved = _Reserved(self, claimer, claimer.claim)
-        if any(self._is_limited.get(key) is not False for key in claimer.keys):
-            reserved.release()
-            return None
-        return reserved
+        return _Reserved(self, claimer, claimer.claim)
 
     def accept(self, claimer: _Claimer, runs: tuple[Run, ...]) -> None:
         """What was handed to him is committed."""
@@ -343,6 +345,9 @@ class Claims:
         self._loop.call_soon_threadsafe(self._look_again, claimer)
 
     def _look_again(self, claimer: _Claimer) -> None:
+        if claimer.has_gone or self._closed or claimer.until <= self._service.clock.now():
+            claimer.finish()
+            return
         claimer.place = _Place.READY
         self._ready.append(claimer)
         self._look_on()

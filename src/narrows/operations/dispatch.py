@@ -4,7 +4,7 @@ dispatches, and waking what is due. What a handler itself asks for is in `run_pl
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -63,21 +63,33 @@ class ClaimRuns:
         return 0
 
     def touches(self) -> list[Touch]:
+        touches: list[Touch] = [
+            ("api_keys_by_id", claim.actor.api_key_id)
+            for claim in self.claims
+            if claim.actor.api_key_id is not None
+        ]
+        for (project_id, job_id), limit in self._asked().items():
+            touches.append(("jobs_by_id", project_id, job_id))
+            touches.append(("queued_runs_by_job", project_id, job_id, str(limit)))
+        return touches
+
+    def _asked(self) -> dict[tuple[str, str], int]:
+        """How many runs of each job are looked for."""
         most: dict[tuple[str, str], int] = defaultdict(int)
-        touches: list[Touch] = []
         for claim in self.claims:
-            if claim.actor.api_key_id is not None:
-                touches.append(("api_keys_by_id", claim.actor.api_key_id))
             for job_id in claim.job_ids:
                 most[claim.project_id, job_id] += claim.limit
-        for (project_id, job_id), limit in most.items():
-            touches.append(("jobs_by_id", project_id, job_id))
-            touches.append(("queued_runs_by_job", project_id, job_id, str(min(limit, MAX_CLAIMED))))
-        return touches
+        return {key: min(limit, MAX_CLAIMED) for key, limit in most.items()}
 
     def apply(self, tx: Transaction) -> tuple[tuple[Run, ...] | Refusal, ...]:
         queues: dict[tuple[str, str], list[Run]] = {}
-        return tuple(self._grant(tx, claim, queues) for claim in self.claims)
+        answers = tuple(self._grant(tx, claim, queues) for claim in self.claims)
+        given = Counter(
+            (run.project_id, run.job_id) for runs in answers if isinstance(runs, tuple) for run in runs
+        )
+        asked = self._asked()
+        tx.found_empty(key for key, left in queues.items() if not left and given[key] < asked[key])
+        return answers
 
     def _grant(
         self, tx: Transaction, claim: Claim, queues: dict[tuple[str, str], list[Run]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -43,13 +43,15 @@ class Parked(Generic[Key, Who]):
                 if first:
                     queue.move_to_end(who, last=False)
 
-    def next(self, key: Key) -> Who | None:
-        """Whoever is first there; he waits nowhere any more."""
+    def next(self, key: Key, suits: Callable[[Who], bool] = lambda who: True) -> Who | None:
+        """Whoever is first there; he waits nowhere any more. None if nobody is, or he does not suit."""
         with self._lock:
             queue = self._queues.get(key)
             if queue is None:
                 return None
             who = next(iter(queue))
+            if not suits(who):
+                return None
             self._remove(who)
             return who
 

@@ -59,7 +59,6 @@ from narrows.operations.retention import (
     PruneWorkflowRuns,
 )
 from narrows.operations.turns import Turns
-from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE
 from narrows.storage.operation import Undecided, UndecidedTurn
 
@@ -110,7 +109,6 @@ class Service:
         self.handing = store.writer.handing = Handing(clock)
         self._many_commits = ManyCommits(self)
         self.claims = Claims(self)
-        feed.subscribe(_deliver)
 
     @property
     def members(self) -> Any:
@@ -295,12 +293,6 @@ class Service:
     async def close(self) -> None:
         """Stop prefix sends and purges between two commits."""
         await self._many_commits.close()
-
-
-def _deliver(committed: Committed) -> None:
-    """Give those who waited what the commit has handed to them."""
-    for each in committed.handed:
-        each.reservation.accept(tuple(each.runs))
 
 
 def _inner(operation: Any) -> Any:

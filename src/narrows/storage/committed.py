@@ -28,6 +28,9 @@ class Reservation(Protocol):
     def claim(self) -> Any:
         """What he asks for (`operations.dispatch.Claim`)."""
 
+    def suits(self, job: Job) -> bool:
+        """Whether he may have runs of the job, which is as the commit finds it."""
+
     def accept(self, runs: tuple[Run, ...]) -> None:
         """These are his, and committed. In the event loop's thread."""
 

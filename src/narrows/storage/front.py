@@ -7,6 +7,7 @@ The interface that everybody else knows is `perform`, `read`, `queue_length`, `m
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from narrows.storage.operation import Operation
 from narrows.storage.queued import Ticket
 from narrows.storage.writer import Result, Writer
 
+log = logging.getLogger("narrows.storage")
 T_co = TypeVar("T_co", covariant=True)
 
 #: So many operations are handed to the writer at once, at most. All that came in a turn of the loop, and
@@ -31,6 +33,15 @@ class Read(Protocol[T_co]):
     """A question, as a frozen value; it never changes anything."""
 
     async def run(self, reader: Reader) -> T_co: ...
+
+
+def hand_over(committed: Committed) -> None:
+    """Give those who waited what is theirs: no hint as the feed is, since nobody else will look for it."""
+    for each in committed.handed:
+        try:
+            each.reservation.accept(tuple(each.runs))
+        except Exception:
+            log.exception("runs were handed out, and who waited for them did not take them")
 
 
 class Front:
@@ -81,6 +92,7 @@ class Front:
         tickets = iter(batch)
         for result in results:
             if result.committed is not None:
+                hand_over(result.committed)
                 self._on_commit(result.committed)
             for outcome in result.outcomes:
                 future = next(tickets).future

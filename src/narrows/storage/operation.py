@@ -60,9 +60,15 @@ class Handing(Protocol):
     def run(self, tx: Transaction, handed: list[Handed]) -> Iterator[list[Touch]]:
         """Yields what must be loaded. Whom it has reserved for this batch it puts into `handed` at once."""
 
+    def committed(self, tx: Transaction) -> None:
+        """The batch is committed."""
+
 
 class NothingToHand:
     """For a store that nobody waits at."""
 
     def run(self, tx: Transaction, handed: list[Handed]) -> Iterator[list[Touch]]:
         yield from ()
+
+    def committed(self, tx: Transaction) -> None:
+        return

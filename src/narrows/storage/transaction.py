@@ -52,6 +52,7 @@ class Transaction(Loaded):
         self.changes = 0
         self.facts: list[Fact] = []
         self.notes = Notes()
+        self.empty_queues: set[tuple[str, str]] = set()
         self._writer = writer
         self._sequence = 0
         self._changed: dict[type[Any], dict[tuple[str, ...], None]] = defaultdict(dict)
@@ -223,6 +224,10 @@ class Transaction(Loaded):
         """Delete rows that need not be loaded to know that they must go."""
         self._bulk_deletes[statement].extend(rows)
         self.changes += 1
+
+    def found_empty(self, jobs: Iterable[tuple[str, str]]) -> None:
+        """Note that nothing is queued of these (project id, job id)."""
+        self.empty_queues.update(jobs)
 
     def newly_queued(self) -> list[Run]:
         """The runs that this transaction leaves queued and that were not so before."""

@@ -107,7 +107,7 @@ class Writer(Queued):
         lost = learned = 0
         while lost < ATTEMPTS and learned < MAX_LEARNED:
             try:
-                return [await self._attempt(connection, batch)]
+                return [await self._attempt(connection, batch, hands_out=not (lost or learned))]
             except BatchMustSplit as problem:
                 log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
                 break
@@ -157,17 +157,21 @@ class Writer(Queued):
         message = f"The database cannot be written: {failure}. Nothing was done; send again later."
         return Result([Outcome(error=Unavailable(message, retry_after_secs=5)) for _ in batch], None)
 
-    async def _attempt(self, connection: WriteConnection, batch: Sequence[Ticket]) -> Result:
+    async def _attempt(
+        self, connection: WriteConnection, batch: Sequence[Ticket], *, hands_out: bool = False
+    ) -> Result:
+        """Run it once, to the commit. Only the first try hands runs out: what is in the way of that must not be in
+        the way of a batch again and again."""
         handed: list[Handed] = []
         try:
-            return await self._attempt_with(connection, batch, handed)
+            return await self._attempt_with(connection, batch, handed if hands_out else None)
         except BaseException:
             for each in handed:
                 each.reservation.release()
             raise
 
     async def _attempt_with(
-        self, connection: WriteConnection, batch: Sequence[Ticket], handed: list[Handed]
+        self, connection: WriteConnection, batch: Sequence[Ticket], handed: list[Handed] | None
     ) -> Result:
         started = self.clock.monotonic()
         await self._step("begin")
@@ -182,7 +186,8 @@ class Writer(Queued):
                 for place, ticket in enumerate(batch)
             ]
             await self._turn(connection, tx)
-            await self._hand_out(connection, tx, handed)
+            if handed is not None:
+                await self._hand_out(connection, tx, handed)
             await self._step("applied")
             await self._flush(connection, tx)
             await self._step("flushed")
@@ -192,20 +197,25 @@ class Writer(Queued):
             raise
         except TurnAsks as asks:
             await connection.rollback()
-            return await self._without(connection, batch, asks)
+            return await self._without(connection, batch, asks, handed is not None)
         except Exception as error:
             # A page that cannot be read, a text that cannot be written: only one operation's affair.
             await connection.rollback()
             raise BatchMustSplit(f"it failed as a whole ({error})") from error
+        self.handing.committed(tx)
         await self._step("committed")
         committed = _committed(tx, len(batch), self.clock.monotonic() - started)
-        return Result(outcomes, committed._replace(handed=tuple(handed)))
+        return Result(outcomes, committed._replace(handed=tuple(handed or ())))
 
-    async def _without(self, connection: WriteConnection, batch: Sequence[Ticket], asks: TurnAsks) -> Result:
+    async def _without(
+        self, connection: WriteConnection, batch: Sequence[Ticket], asks: TurnAsks, hands_out: bool
+    ) -> Result:
         """The operations that what is asked comes from are answered so; the others are run again."""
         asked = [asks.of(place) for place in range(len(batch))]
         rest = [ticket for ticket, questions in zip(batch, asked, strict=True) if not questions]
-        result = await self._attempt(connection, rest) if rest else Result([], None)
+        result = Result([], None)
+        if rest:
+            result = await self._attempt(connection, rest, hands_out=hands_out)
         outcomes = iter(result.outcomes)
         return result._replace(
             outcomes=[
