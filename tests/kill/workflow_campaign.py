@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.kill import nodes_campaign
-from tests.kill.campaign import Report, Server, verified
+from tests.kill.campaign import Report, Server, progress, verified
 from tests.kill.executors import EFFECTS, FINISH, PREPARE
 from tests.kill.nodes_campaign import ToAny
 from tests.kill.run_campaign import JOB, Executor, RunLoad, _pause
@@ -160,7 +160,7 @@ async def _run(folder: Path, servers: list[Server], kills: int, seed: int, data:
             assert reply.status_code == 201, reply.text
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         for number in range(kills):
-            await _progress(ledger, clients, 2 * number)
+            await progress(ledger, clients, 2 * number)
             await _pause(clients, dice)
             server = dice.choice(servers)
             await server.stop(signal.SIGKILL)
@@ -168,7 +168,7 @@ async def _run(folder: Path, servers: list[Server], kills: int, seed: int, data:
             await _pause(clients, dice)
             await workers[number % 2].kill()
             await workers[number % 2].start()
-        await _progress(ledger, clients, 2 * kills)
+        await progress(ledger, clients, 2 * kills)
         load.done = True
         await asyncio.gather(*clients)
         stored = await load.everything()
@@ -181,16 +181,6 @@ async def _run(folder: Path, servers: list[Server], kills: int, seed: int, data:
         found.append(f"P11: narrows verify: {fault}")
     ledger.counts["effects"] = len(effects)
     return Report(2 * kills, dict(ledger.counts), found, restarts)
-
-
-async def _progress(ledger: WorkflowLedger, clients: list[asyncio.Task[None]], acknowledged: int) -> None:
-    """Until more events than that were acknowledged: on a busy machine the kills would come so close that nothing happens
-    between them. A client that failed ends the campaign at once."""
-    async with asyncio.timeout(ENDED_SECS):
-        while ledger.counts["acknowledged"] <= acknowledged:
-            done, _ = await asyncio.wait(clients, timeout=0.05, return_when="FIRST_EXCEPTION")
-            for task in done:
-                task.result()
 
 
 def _verified(data: Path | str) -> str:

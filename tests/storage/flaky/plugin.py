@@ -94,10 +94,10 @@ def _again(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
 def _with_its_stamp(attempt: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Tests compare stamps with a clock that stands still: one that was not used is used again."""
 
-    async def attempted(self: writer.Writer, *arguments: Any) -> Any:
+    async def attempted(self: writer.Writer, *arguments: Any, **options: Any) -> Any:
         stamp = self._last_stamp
         try:
-            return await attempt(self, *arguments)
+            return await attempt(self, *arguments, **options)
         except BaseException:
             self._last_stamp = stamp
             raise
