@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from narrows.core.run_records import Job, Run, RunCounters
@@ -88,13 +88,18 @@ def kinds(bench: Bench) -> list[str]:
     return [fact.kind for fact in bench.commits[-1].facts]
 
 
-def failing(workers: Workers, failure: BackendFailure, times: int = 1) -> None:
-    """Let the next commits fail when all is written."""
-    left, before = [failure] * times, workers.bench.store.writer.failpoint
+def once() -> Callable[[], bool]:
+    left = [True]
+    return lambda: bool(left) and left.pop()
+
+
+def failing(workers: Workers, failure: BackendFailure, fails: Callable[[], bool] | None = None) -> None:
+    """Let a commit fail when all is written, if `fails` says so; the next one, if nothing is said."""
+    fails, before = fails or once(), workers.bench.store.writer.failpoint
 
     def fail(step: str) -> Any:
-        if step == "flushed" and left:
-            raise left.pop()
+        if step == "flushed" and fails():
+            raise failure
         return before(step)
 
     workers.bench.store.writer.failpoint = fail

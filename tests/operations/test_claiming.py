@@ -11,8 +11,9 @@ import pytest
 
 from narrows.errors import Unauthenticated, Unavailable
 from narrows.operations.base import Actor
+from narrows.storage.backend import BackendFailure
 from narrows.testing import settle
-from tests.operations.claimers import MANY, ids, working
+from tests.operations.claimers import MANY, failing, ids, working
 from tests.storage.kit import PROJECT, Backend
 from tests.storage.runs import PutJob
 
@@ -206,15 +207,20 @@ async def test_at_the_stop_nobody_is_kept_waiting(backend: Backend) -> None:
         assert await workers.start() == ()
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 async def test_nothing_lies_queued_beside_somebody_who_would_take_it(backend: Backend, seed: int) -> None:
-    """Claimers of several jobs come and go while runs are triggered; in the end nobody waits for what
-    is there, and every run was had by one."""
+    """Claimers of several jobs come and go while runs are triggered, and of some seeds commits fail and are tried
+    again; in the end nobody waits for what is there, and every run was had by one."""
     rng = random.Random(seed)
     slugs = ("a", "b", "c")
     async with working(backend) as workers:
         for slug in slugs:
             await workers.runs.put(slug, max_concurrency=rng.choice((None, None, 3)))
+        if seed % 3 == 0:
+            now_and_then = random.Random(seed)
+            failing(
+                workers, BackendFailure("a race was lost", retry=True), lambda: now_and_then.random() < 0.1
+            )
         claimers: list[asyncio.Task[Any]] = []
         triggers: list[asyncio.Task[Any]] = []
         for _ in range(150):
@@ -235,3 +241,4 @@ async def test_nothing_lies_queued_beside_somebody_who_would_take_it(backend: Ba
         ended = await asyncio.gather(*claimers, return_exceptions=True)
         had = [run.id for runs in ended if isinstance(runs, tuple) for run in runs]
         assert len(had) == len(set(had))
+        assert not [fault for fault in ended if isinstance(fault, Exception)]
