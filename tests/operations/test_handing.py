@@ -215,3 +215,19 @@ async def test_a_fault_of_handing_out_is_not_the_senders(
         monkeypatch.setattr(handing, "_may_have", broken)
         run = await workers.runs.trigger()
         assert ids_of(await asyncio.wait_for(waiting, 5)) == [run.id]
+
+
+async def test_while_more_waits_to_be_written_runs_are_left_to_claims(backend: Backend) -> None:
+    async with working(backend) as workers:
+        await workers.runs.put()
+        waiting = [await workers.parked() for _ in range(2)]
+        workers.looks.clear()
+        workers.bench.store.writer._max_batch = 1
+        made = await workers.bench.together(workers.triggering("build"), workers.triggering("build"))
+        await asyncio.wait_for(asyncio.gather(*waiting), 5)
+        of_first = [
+            fact for commit in workers.bench.commits for fact in commit.facts if fact.subject_id == made[0].id
+        ]
+        created, dispatched = of_first
+        assert created.at < dispatched.at
+        assert workers.looks

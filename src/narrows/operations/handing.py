@@ -5,7 +5,8 @@ second commit lies between an event and the work that follows from it.
 
 Nobody is overtaken: who waits has found that nothing is queued for him, and the writer knows what it has left queued
 since (not what another node has, a moment ago). Whatever is not plain is left queued, and claimed as ever
-(`dispatch.py`): of a job with `max_concurrency`, beyond `MAX_HANDED` in one commit.
+(`dispatch.py`): of a job with `max_concurrency`, beyond `MAX_HANDED` in one commit, and all while more waits to be
+written, since a claim takes many at once.
 Not here: who waits (`claiming.py` for workers, the engine's `dispatch.py` for endpoints).
 """
 

@@ -107,7 +107,9 @@ class Writer(Queued):
         lost = learned = 0
         while lost < ATTEMPTS and learned < MAX_LEARNED:
             try:
-                return [await self._attempt(connection, batch, hands_out=not (lost or learned))]
+                # While more waits to be written runs are left to claims, which take many at once.
+                hands_out = not (lost or learned or self._foreground)
+                return [await self._attempt(connection, batch, hands_out=hands_out)]
             except BatchMustSplit as problem:
                 log.warning("a batch of %d is run one at a time: %s", len(batch), problem)
                 break
