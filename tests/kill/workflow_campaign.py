@@ -158,6 +158,8 @@ async def _run(folder: Path, servers: list[Server], kills: int, seed: int, data:
         for definition in (FLOW, PARENT):
             reply = await load.insist("POST", "/v1/workflows", definition)
             assert reply.status_code == 201, reply.text
+        for worker in workers:  # only now: of a job that is not there a worker gets 404, and ends
+            await worker.start()
         clients = [asyncio.create_task(load.client()) for _ in range(CLIENTS)]
         for number in range(kills):
             await progress(ledger, clients, 2 * number)
@@ -189,17 +191,14 @@ def _verified(data: Path | str) -> str:
 
 @contextlib.asynccontextmanager
 async def _begun(folder: Path, servers: list[Server]) -> AsyncIterator[list[Executor]]:
-    """The servers one after the other (the first one makes the schema and the secret key), and two workers. What goes
-    wrong within leaves none of them behind."""
-    workers: list[Executor] = []
+    """The servers one after the other (the first one makes the schema and the secret key), and two workers that have
+    not started. What goes wrong within leaves none of them behind."""
+    urls = [f"http://127.0.0.1:{servers[number % len(servers)].port}" for number in range(2)]
+    workers = [Executor(folder, "steps", url) for url in urls]
     is_well = False
     try:
         for server in servers:
             await server.start()
-        for number in range(2):
-            url = f"http://127.0.0.1:{servers[number % len(servers)].port}"
-            workers.append(Executor(folder, "steps", url))
-            await workers[-1].start()
         yield workers
         is_well = True
     finally:
