@@ -15,9 +15,9 @@ from narrows.testing import ManualClock
 from tests.api.harness import opened
 from tests.api.run_kit import Dispatch, claim, dispatched, make_job, start, stored_in
 
-#: Every call that a dispatch may make, with a body that is good.
 #: The 256 bits at the end of each token, in base64url, of whose characters `_` is one.
 BITS_LENGTH = 43
+#: Every call that a dispatch may make, with a body that is good.
 CALLS: list[tuple[str, str, Any]] = [
     ("GET", "payload", None),
     ("GET", "checkpoint", None),

@@ -174,9 +174,8 @@ async def test_who_waits_for_a_job_of_which_something_was_left_gets_of_no_other(
         claimer.keys = ((PROJECT, "a"), (PROJECT, "b"))
         newer = await workers.runs.trigger("a")
         assert FactKind.RUN_DISPATCHED not in kinds(workers.bench)
-        assert ids_of(await asyncio.wait_for(waiting, 5)) == [
-            newer.id
-        ]  # he was woken, and looked for a alone
+        # He was woken, and looked for a alone.
+        assert ids_of(await asyncio.wait_for(waiting, 5)) == [newer.id]
         assert (await workers.runs.get(older)).status == "queued"
 
 
