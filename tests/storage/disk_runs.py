@@ -66,7 +66,7 @@ def _bytes(folder: Path, file: str) -> bytes:
 def power_cuts(folder: Path, cuts: int, seed: int, *, lying: bool = False) -> dict[str, Any]:
     """`lying`: the disk says that it has synced and has not; then something must be lost."""
     checkpoint._PAUSE_SECS = 0.001
-    checkpoint._RESTART_BYTES = 1 << 19
+    checkpoint._RESTART_PAGES = 128
     disk = Disk()
     disk.install()
     live = folder / "live"

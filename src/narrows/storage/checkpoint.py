@@ -22,9 +22,13 @@ from narrows.storage import sqlite
 
 log = logging.getLogger("narrows.storage")
 
+#: So many pages that were not copied are worth a checkpoint.
 _PASSIVE_PAGES = 1_000
-_RESTART_BYTES = 256 << 20
+#: With so many in the WAL (256 MiB) it is out of hand.
+_RESTART_PAGES = 65_536
 _PAUSE_SECS = 0.25
+#: So long a commit waits for readers that hold the WAL open. It may grow on: a backup reads for minutes.
+_RESTART_PATIENCE_MS = 20
 
 
 class Checkpointer:
@@ -37,27 +41,32 @@ class Checkpointer:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="narrows-checkpoint", daemon=True)
         self._started = False
+        self._is_out_of_hand = False
 
     def start(self) -> None:
         self._started = True
         self._thread.start()
 
     def committed(self, writer: apsw.Connection) -> None:
-        """Called by the writer's thread after each batch: only a WAL out of hand costs it anything."""
-        self._wake.set()
-        if self._wal_bytes() > _RESTART_BYTES:
-            try:
-                writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
-            except apsw.BusyError:
-                log.info("a reader holds the WAL open; its checkpoint is tried again later")
-            except apsw.Error as error:
-                self._failed(error)
+        """Called by the writer's thread after each batch: only a WAL out of hand costs it anything. (Even a look at
+        the file's size would: whoever gives up Python's lock waits until a busy event loop gives it back.)"""
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._is_out_of_hand:
+            self._is_out_of_hand = False
+            self._restart(writer)
 
-    def _wal_bytes(self) -> int:
+    def _restart(self, writer: apsw.Connection) -> None:
+        """Let the next commit write at the WAL's beginning. The file keeps its size, which says nothing."""
+        writer.set_busy_timeout(_RESTART_PATIENCE_MS)
         try:
-            return os.stat(f"{self._path}-wal").st_size
-        except FileNotFoundError:
-            return 0
+            writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+        except apsw.BusyError:
+            log.info("a reader holds the WAL open; its checkpoint is tried again later")
+        except apsw.Error as error:
+            self._failed(error)
+        finally:
+            writer.set_busy_timeout(sqlite.BUSY_TIMEOUT_MS)
 
     def _run(self) -> None:
         connection = sqlite.connect(self._path)
@@ -66,18 +75,23 @@ class Checkpointer:
         while not self._stopping.is_set():
             self._wake.wait()
             self._wake.clear()
-            if self._wal_bytes() < _PASSIVE_PAGES * 4096 and not self._stopping.is_set():
-                self._stopping.wait(_PAUSE_SECS)
-                continue
-            try:
-                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-                os.fdatasync(descriptor)
-            except apsw.BusyError:
-                log.info("the checkpoint is tried again later: the database is busy")
-            except (apsw.Error, OSError) as error:
-                self._failed(error)
+            self._look(connection, descriptor)
             self._stopping.wait(_PAUSE_SECS)
         connection.close()
+
+    def _look(self, connection: apsw.Connection, descriptor: int) -> None:
+        """Copy what is worth it. What is committed meanwhile keeps the WAL from beginning anew by itself."""
+        try:
+            pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+            if pages - copied >= _PASSIVE_PAGES or self._stopping.is_set():
+                pages, copied = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                os.fdatasync(descriptor)
+        except apsw.BusyError:
+            log.info("the checkpoint is tried again later: the database is busy")
+        except (apsw.Error, OSError) as error:
+            self._failed(error)
+        else:
+            self._is_out_of_hand = pages > _RESTART_PAGES
 
     def _failed(self, error: apsw.Error | OSError) -> None:
         if isinstance(error, OSError) or sqlite.is_failed_sync(error):

@@ -35,6 +35,8 @@ _IOERR_FSYNC: Final = 1034
 _IOERR_DIR_FSYNC: Final = 1290
 _IOERR_DATA: Final = 8202  # a page whose checksum does not hold
 
+#: How long a connection waits for a lock of another one.
+BUSY_TIMEOUT_MS: Final = 5_000
 #: Combinations of lookups whose SQL is kept.
 MAX_LOADS: Final = 1_000
 
@@ -71,7 +73,7 @@ def connect(path: str | Path, *, read_only: bool = False, cache_mib: int = 16) -
         if not read_only:
             _create(path)
         connection = apsw.Connection(str(path), flags=flags)
-        connection.set_busy_timeout(5_000)
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         _refuse_foreign(connection)
         if not read_only:
             connection.reserve_bytes(reserve=_CHECKSUM_BYTES)
