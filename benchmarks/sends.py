@@ -14,6 +14,8 @@ from benchmarks.report import figure
 from benchmarks.setting import WARM_KEYS, Setting, spread
 
 NOOP, RANDOM, ORDER = "no-op", "random", "order"
+#: One after the other on one server: what only shows when much has been written.
+PARTS, PART_SECS, MOST_PER_SEC = 8, 5, 12_000
 RANDOM_ONE, ORDER_ONE = "random, one per commit", "order, one per commit"
 
 
@@ -154,6 +156,27 @@ def lonely(setting: Setting) -> None:
         f"p99 {p99} ms, {spread([one.per_sec for one in runs])}/s",
     )
     add_cost(setting, cost, "1 connection")
+
+
+def sustained(setting: Setting) -> None:
+    """Sends without a pause, as long as there are waits: the log of writes grows, checkpoints come, tables age."""
+    found: list[Load] = []
+    with setting.server(setting.big) as server:
+        first = WARM_KEYS
+        load.run(server, API_KEY, "send", secs=1, keys=Part(setting.keys.shuffled, 0, first))
+        while len(found) < PARTS and first + PART_SECS * MOST_PER_SEC < setting.rows:
+            part = Part(setting.keys.shuffled, first, 10**9)
+            found.append(load.run(server, API_KEY, "send", secs=PART_SECS, keys=part))
+            first += found[-1].requests + 1_000  # some were under way when it ended
+    rates = [one.per_sec for one in found]
+    times = min(rates[1:]) / rates[0]
+    setting.add(
+        f"sends for {PART_SECS * len(found)} s: the slowest {PART_SECS} s against the first",
+        ">= 0.7 times",
+        f"{figure(times)} times",
+        times >= 0.7,
+        f"{', '.join(f'{rate:,.0f}' for rate in rates)}/s; p99 {', '.join(figure(one.p99_ms) for one in found)} ms",
+    )
 
 
 def sizes(setting: Setting) -> None:
