@@ -164,10 +164,12 @@ def sustained(setting: Setting) -> None:
     with setting.server(setting.big) as server:
         first = WARM_KEYS
         load.run(server, API_KEY, "send", secs=1, keys=Part(setting.keys.shuffled, 0, first))
+        memory = [server.memory_bytes()]
         while len(found) < PARTS and first + PART_SECS * MOST_PER_SEC < setting.rows:
             part = Part(setting.keys.shuffled, first, 10**9)
             found.append(load.run(server, API_KEY, "send", secs=PART_SECS, keys=part))
             first += found[-1].requests + 1_000  # some were under way when it ended
+            memory.append(server.memory_bytes())
     rates = [one.per_sec for one in found]
     times = min(rates[1:]) / rates[0]
     setting.add(
@@ -175,7 +177,8 @@ def sustained(setting: Setting) -> None:
         ">= 0.7 times",
         f"{figure(times)} times",
         times >= 0.7,
-        f"{', '.join(f'{rate:,.0f}' for rate in rates)}/s; p99 {', '.join(figure(one.p99_ms) for one in found)} ms",
+        f"{', '.join(f'{rate:,.0f}' for rate in rates)}/s; p99 {', '.join(figure(one.p99_ms) for one in found)} ms;"
+        f" memory {memory[0] / 1e6:.0f}, then {memory[-1] / 1e6:.0f} MB",
     )
 
 
