@@ -6,8 +6,9 @@ import json
 import os
 import resource
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.places import HOST
 from benchmarks.server import Server
@@ -41,20 +42,8 @@ def run(
 ) -> Load:
     """Run wrk, with as many connections to each node. Raises SystemExit where a single reply was not 2xx: such
     a figure means nothing."""
-    where = [str(keys.path), str(keys.first), str(keys.lines)] if keys else ["-", "0", "0"]
-    command = [
-        "wrk", f"-t{len(server.nodes)}", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(SCRIPT),
-        f"http://{HOST}:{server.port}", "--", mode, api_key, *where, str(len(server.nodes)),
-    ]  # fmt: skip
     before = _cpu_secs(server)
-    # LC_ALL: wrk's numbers with a point. The key file is read before the clock of wrk starts.
-    environment = {**os.environ, "LC_ALL": "C", "PORTS": " ".join(map(str, server.ports))}
-    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-    result = json.loads(out.partition("RESULT ")[2])
-    if result["refused"] or result["broken"] or not result["requests"]:
-        raise SystemExit(
-            f"{mode}: not every request was answered with 2xx (where --rows are few, the keys have run out: 200000 are enough): {result}\n{out}"
-        )
+    result = wrk(server.ports, mode, api_key, secs=secs, connections=connections, keys=keys)
     duration_secs = result["duration_us"] / 1e6
     used = [(now - then) / duration_secs for now, then in zip(_cpu_secs(server), before, strict=True)]
     return Load(
@@ -67,6 +56,32 @@ def run(
         server_cpu=used[1],
         database_cpu=used[2],
     )
+
+
+def wrk(
+    ports: Sequence[int],
+    mode: str,
+    api_key: str,
+    *,
+    secs: int,
+    connections: int = 64,
+    keys: Part | None = None,
+) -> dict[str, Any]:
+    """What the script reports. Raises SystemExit where a single reply was not 2xx."""
+    where = [str(keys.path), str(keys.first), str(keys.lines)] if keys else ["-", "0", "0"]
+    command = [
+        "wrk", f"-t{len(ports)}", f"-c{connections}", f"-d{secs}s", "--timeout", "20s", "-s", str(SCRIPT),
+        f"http://{HOST}:{ports[0]}", "--", mode, api_key, *where, str(len(ports)),
+    ]  # fmt: skip
+    # LC_ALL: wrk's numbers with a point. The key file is read before the clock of wrk starts.
+    environment = {**os.environ, "LC_ALL": "C", "PORTS": " ".join(map(str, ports))}
+    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    result: dict[str, Any] = json.loads(out.partition("RESULT ")[2])
+    if result["refused"] or result["broken"] or not result["requests"]:
+        raise SystemExit(
+            f"{mode}: not every request was answered with 2xx (where --rows are few, the keys have run out: 200000 are enough): {result}\n{out}"
+        )
+    return result
 
 
 def _cpu_secs(server: Server) -> tuple[float, float, float]:

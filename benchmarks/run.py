@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from benchmarks import prepare, report
+from benchmarks import bare, prepare, report
 from benchmarks.databases import Database, Postgres, Sqlite
 from benchmarks.keys import key_files, sync_milliseconds
 from benchmarks.measurements import MEASUREMENTS, ON_TWO_NODES
@@ -89,7 +89,8 @@ def measure(given: argparse.Namespace) -> None:
     """Run what was asked for and print it; write it where it is the whole."""
     began, busy = time.perf_counter(), os.getloadavg()[0]
     places = list(settings(given))
-    print(f"{report.machine()}, commit {report.commit()}", flush=True)
+    bare_per_sec = bare.per_sec()
+    print(f"{report.machine()}, commit {report.commit()}; {report.bare(bare_per_sec)}", flush=True)
     for name in MEASUREMENTS:
         for setting in places if name in given.only else []:
             if setting.nodes == 1 or name in ON_TWO_NODES:
@@ -101,9 +102,14 @@ def measure(given: argparse.Namespace) -> None:
         command = _command(sys.argv[1:])
         when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         servers = dict.fromkeys(text for place in places for text in place.database.described)
-        report.write(
-            places[0].table, given.rows, command, minutes, when, sync_milliseconds(), busy, list(servers)
-        )
+        head = [
+            f"Command: `{command}`, {minutes:.1f} minutes, finished {when}",
+            f"Commit: `{report.commit()}`",
+            f"Machine: {report.machine()}; one durable write of 4 KiB takes {sync_milliseconds():.2f} ms (median); {report.bare(bare_per_sec)}",
+            f"Load average before the start: {busy:.2f} (a quiet machine has 0; other work takes its share of every figure)",
+            *servers,
+        ]
+        report.write(places[0].table, given.rows, head)
         print(f"written to {report.RESULTS.relative_to(ROOT)}")
 
 

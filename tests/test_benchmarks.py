@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import prepare, prepare_workflows
+from benchmarks import prepare, prepare_workflows, report
 from benchmarks.copying import Pattern
 from benchmarks.prepare_workflows import FLOW, STEPS
 from benchmarks.tables import SqliteTables
@@ -90,3 +90,22 @@ def test_a_wide_workflow_is_one_that_can_be_saved(kind: str, steps: int) -> None
     assert parsed.faults == ()
     assert parsed.definition is not None
     assert len(parsed.definition.steps) == steps
+
+
+def test_a_run_of_the_benchmark_replaces_its_own_section_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    table = report.Table()
+    table.add(report.Row("opening waits", "SQLite", "", "1/s"))
+    report.write(table, 1_000, ["Commit: first"])
+    report.write(table, 20, ["Commit: small"])
+    with report.RESULTS.open("a") as file:
+        file.write("\n## Compared by hand\n")
+
+    report.write(table, 1_000, ["Commit: second"])
+
+    text = report.RESULTS.read_text()
+    assert "Commit: first" not in text
+    assert text.index("Commit: small") < text.index("Commit: second") < text.index("## Compared by hand")
+    assert text.count("## Compared by hand") == 1
