@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from narrows.errors import StorageError, StoreLocked
-from narrows.storage import files
+from narrows.storage import files, sqlite
 from narrows.storage.verify import verify
 from tests.storage.kit import SqliteBackend, opened
 
@@ -119,6 +120,26 @@ async def test_a_backup_while_writing_is_one_moment_of_the_store(tmp_path: Path)
             await restored.open("after", 0)
     assert counts == sorted(counts)
     assert [name for name in _names(tmp_path) if name.startswith("copy")] == [copy.name for copy in copies]
+
+
+def test_a_backup_larger_than_its_cache_takes_what_is_in_the_wal_alone(tmp_path: Path) -> None:
+    writer = sqlite.connect(tmp_path / "narrows.db")
+    writer.execute(
+        f"pragma application_id = {sqlite.APPLICATION_ID}; create table t (id integer primary key, a)"
+    )
+    numbers = "with recursive c (n) as (values (1) union all select n + 1 from c where n < 9000)"
+    writer.execute(f"{numbers} insert into t select n, zeroblob(1000) from c")
+    writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    for number in range(1, 9000, 50):
+        writer.execute("update t set a = 'changed' where id = ?", (number,))
+
+    files.backup(tmp_path / "narrows.db", tmp_path / "copy.db", lambda done, pages: None)
+
+    copy = sqlite.connect(tmp_path / "copy.db", read_only=True)
+    assert list(copy.execute("select count(*), sum(a = 'changed') from t")) == [(9000, 180)]
+    assert list(copy.execute("pragma integrity_check")) == [("ok",)]
+    copy.close()
+    writer.close()
 
 
 def test_a_backup_never_overwrites(tmp_path: Path) -> None:

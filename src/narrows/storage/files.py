@@ -123,6 +123,9 @@ def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> No
     os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     copy = apsw.Connection(str(partial))
     try:
+        # From its first page on the file has checksums: those that come out of the WAL have none yet.
+        copy.reserve_bytes(reserve=sqlite.CHECKSUM_BYTES)
+        copy.execute(f"pragma application_id = {sqlite.APPLICATION_ID}")
         # The open read transaction is what holds the moment while the server goes on writing.
         reader.execute("begin; select count(*) from sqlite_schema")
         with copy.backup("main", reader, "main") as work:

@@ -30,7 +30,7 @@ APPLICATION_ID: Final = 0x6E727773
 #: Older libraries can corrupt a WAL under two writers.
 OLDEST_LIBRARY: Final = (3, 51, 3)
 #: The checksum VFS keeps 8 bytes at the end of every page.
-_CHECKSUM_BYTES: Final = 8
+CHECKSUM_BYTES: Final = 8
 _IOERR_FSYNC: Final = 1034
 _IOERR_DIR_FSYNC: Final = 1290
 _IOERR_DATA: Final = 8202  # a page whose checksum does not hold
@@ -76,7 +76,7 @@ def connect(path: str | Path, *, read_only: bool = False, cache_mib: int = 16) -
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         _refuse_foreign(connection)
         if not read_only:
-            connection.reserve_bytes(reserve=_CHECKSUM_BYTES)
+            connection.reserve_bytes(reserve=CHECKSUM_BYTES)
         connection.execute(f"pragma cache_size = -{cache_mib * 1024}")
         connection.execute("pragma temp_store = memory")
         connection.execute("pragma synchronous = full")
