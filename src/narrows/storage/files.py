@@ -120,7 +120,7 @@ def backup(source: Path, destination: Path, report: Callable[[int, int], None]) 
 
 def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> None:
     reader = sqlite.connect(source, read_only=True)
-    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     copy = apsw.Connection(str(partial))
     try:
         # From its first page on the file has checksums: those that come out of the WAL have none yet.
@@ -131,6 +131,8 @@ def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> No
         with copy.backup("main", reader, "main") as work:
             while not work.done:
                 work.step(BACKUP_PAGES)
+                # A little each time: all at the end would hold up the syncs of those who write beside it.
+                os.fdatasync(descriptor)
                 report(work.page_count - work.remaining, work.page_count)
         reader.execute("commit")
         faults = list(copy.execute("pragma quick_check(1)"))
@@ -140,6 +142,7 @@ def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> No
     finally:
         copy.close()
         reader.close()
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:
