@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.forked import run_forked
+from tests.forked import run_forked
 
 SOURCES = Path(__file__).parents[2] / "src"
 COMMAND = [sys.executable, "-m", "narrows"]
@@ -35,7 +35,7 @@ class Shell:
     def run(self, *args: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         whole = environment(**(self.variables | variables))
         if not any(name.startswith("PYTHON") for name in variables):
-            return run_forked(args, self.folder, whole, stdin, timeout=60)
+            return run_forked(["-m", "narrows", *args], self.folder, whole, stdin, timeout=60)
         return subprocess.run(  # what the interpreter reads when it starts
             [*COMMAND, *args],
             cwd=self.folder,

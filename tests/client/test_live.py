@@ -8,8 +8,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import textwrap
 import threading
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from narrows.client import AsyncClient, BatchItem, Client, Held, StillWaiting, T
 from narrows.client.pace import SystemPace
 from narrows.config import Config
 from narrows.errors import Conflict, Forbidden, InvalidRequest, NotFound, Unauthenticated
+from tests.forked import Forked
 from tests.storage.databases import DATABASES, configured
 
 START_SECS = 30.0
@@ -40,14 +39,14 @@ class Server:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.uds = str(data / "narrows.sock")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Forked | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "narrows", "dev", "--port", str(self.port), "--data", str(self.data)]
+        command = ["-m", "narrows", "dev", "--port", str(self.port), "--data", str(self.data)]
         command += ["--database", self.database]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("NARROWS_")}
         with (self.data.parent / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self.process = Forked(command, stdout=log, stderr=log, env=environment)
         # The client's own patience is what waits for the start.
         with Client(self.url, retry_secs=START_SECS) as client:
             assert client.ready().status == "ok", (self.data.parent / "log").read_text()

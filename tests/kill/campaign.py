@@ -8,14 +8,13 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 
+from tests.forked import Forked, run_forked
 from tests.kill.ledger import Ledger, Wait, violations
 
 CLIENTS = 12
@@ -42,19 +41,20 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Forked | None = None
 
     async def start(self) -> float:
         """Start and wait for the first answer; answers after how many seconds it came."""
         began = time.monotonic()
         with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "narrows", "dev", "--port", str(self.port),
-                "--data", str(self.folder / "data"),
-                *(() if self.database is None else ("--database", self.database)),
+            self.process = Forked(
+                [
+                    "-m", "narrows", "dev", "--port", str(self.port), "--data", str(self.folder / "data"),
+                    *(() if self.database is None else ("--database", self.database)),
+                ],
                 stdout=log, stderr=log, env={**os.environ, "NARROWS_LOG_LEVEL": "warning"},
             )  # fmt: skip
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}") as http:
+        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", verify=False) as http:
             while True:
                 try:
                     if (await http.get("/readyz")).status_code == 200:
@@ -67,7 +67,7 @@ class Server:
     async def stop(self, number: int) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return await self.process.wait()
+        return await self.process.ended()
 
 
 class Load:
@@ -77,7 +77,7 @@ class Load:
         self.ledger = ledger
         self.dice = dice
         self.done = False
-        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        self.http = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False)
         self._number = 0
 
     async def ask(
@@ -248,6 +248,6 @@ async def progress(ledger: Any, clients: list[asyncio.Task[None]], acknowledged:
 
 
 def verified(data: Path) -> str:
-    command = [sys.executable, "-m", "narrows", "verify", "--data", str(data)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["-m", "narrows", "verify", "--data", str(data)]
+    ended = run_forked(command, data.parent, os.environ, "", PROGRESS_SECS)
     return "" if ended.returncode == 0 else ended.stderr or ended.stdout or "failed"

@@ -9,8 +9,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from tests.forked import run_forked
 from tests.kill.campaign import CLIENTS, UNSURE, Load, Report, Server
 from tests.kill.ledger import Ledger, violations
 from tests.postgres.binaries import wheel
@@ -36,7 +35,8 @@ class ToAny(Load):
     def __init__(self, nodes: list[Server], ledger: Ledger, dice: random.Random) -> None:
         super().__init__(nodes[0].port, ledger, dice)
         others = (
-            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=60) for node in nodes[1:]
+            httpx2.AsyncClient(base_url=f"http://127.0.0.1:{node.port}", timeout=60, verify=False)
+            for node in nodes[1:]
         )
         self._each = [self.http, *others]
 
@@ -111,10 +111,8 @@ class Scene:
 
 
 def verified(url: str) -> str:
-    ended = subprocess.run(
-        [sys.executable, "-m", "narrows", "verify"],
-        capture_output=True, text=True, check=False, env={**os.environ, "NARROWS_DATABASE": url},
-    )  # fmt: skip
+    environment = {**os.environ, "NARROWS_DATABASE": url}
+    ended = run_forked(["-m", "narrows", "verify"], Path.cwd(), environment, "", PATIENCE_SECS)
     return "" if ended.returncode == 0 else ended.stderr or ended.stdout or "failed"
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests.forked import Forked
 from tests.kill.campaign import Load, Report, Server, verified
 from tests.kill.executors import PUSHED, TOKENS, WORKED
 from tests.kill.run_ledger import Run, RunLedger, Stored, violations
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 8
 #: So short that a run whose executor was killed is tried again soon; the default lease is a minute.
 JOB = {"timeout_secs": 2, "max_attempts": 20}
@@ -32,14 +30,13 @@ class Executor:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
         self.arguments = arguments
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Forked | None = None
 
     async def start(self) -> None:
         with (self.folder / f"{self.arguments[0]}.log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "tests.kill.executors", *self.arguments,
-                stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
+            self.process = Forked(
+                ["-m", "tests.kill.executors", *self.arguments], stdout=log, stderr=log, cwd=self.folder
+            )
 
     async def kill(self) -> None:
         assert self.process is not None
@@ -47,7 +44,7 @@ class Executor:
             said = (self.folder / f"{self.arguments[0]}.log").read_text()
             raise RuntimeError(f"the {self.arguments[0]} has ended by itself: {said[-4_000:]}")
         self.process.send_signal(signal.SIGKILL)
-        await self.process.wait()
+        await self.process.ended()
 
 
 class RunLoad(Load):

@@ -205,7 +205,7 @@ async def _begun(folder: Path, servers: list[Server]) -> AsyncIterator[list[Exec
         for worker in workers:
             if worker.process is not None and worker.process.returncode is None:
                 worker.process.kill()
-                await worker.process.wait()
+                await worker.process.ended()
         for server in servers if not is_well else ():
             if server.process is not None and server.process.returncode is None:
                 server.process.kill()

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.forked import run_forked
 
 ROOT = Path(__file__).resolve().parents[2]
 CUTS = int(os.environ.get("NARROWS_POWER_CUTS", "50"))
@@ -19,16 +19,8 @@ SEED = int(os.environ.get("NARROWS_SEED", "0")) or int.from_bytes(os.urandom(4),
 
 def _run(what: str, folder: Path, *arguments: object) -> Any:
     """A run on the disk of the tests, in a process of its own."""
-    command = [sys.executable, "-m", "tests.storage.disk_runs", what, str(folder), *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=100 + CUTS,
-    )
+    words = ["-m", "tests.storage.disk_runs", what, str(folder), *map(str, arguments)]
+    done = run_forked(words, ROOT, os.environ, "", timeout=100 + CUTS)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from narrows import server
 from narrows.config import Config
 from narrows.storage.moving import embedded, shared, tables
 from tests.cli.conftest import environment
+from tests.forked import run_forked
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,15 +27,7 @@ def killed(source: Config, target: Config, method: str, place: int, when: str) -
     """Move in a process of its own, which is killed there."""
     data = (target if source.is_shared else source).data
     words = [source.database, target.database, str(data), method, str(place), when]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.storage.moving.killed", *words],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_forked(["-m", "tests.storage.moving.killed", *words], ROOT, environment(), "", timeout=100)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 

@@ -36,7 +36,7 @@ async def served(
             *arguments, "--database", database, stdout=log, stderr=log,
             env={**os.environ, "NARROWS_LOG_LEVEL": "warning"},
         )  # fmt: skip
-    way = httpx2.AsyncHTTPTransport(uds=str(data / "narrows.sock"))
+    way = httpx2.AsyncHTTPTransport(uds=str(data / "narrows.sock"), verify=False)
     try:
         async with httpx2.AsyncClient(
             transport=way, base_url="http://localhost", headers={"X-Project-Id": PROJECT}, timeout=60
