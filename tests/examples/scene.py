@@ -14,11 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from narrows.client import Client
 from narrows.config import Config
 from tests.cli.conftest import free_port
+from tests.forked import Forked, run_forked
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,6 +28,8 @@ PATIENCE_SECS = 90
 LOOK_SECS = 0.05
 #: What is killed; whoever waits in a shell has to live through it.
 KILLED = ("server", "worker")
+#: What only a shell understands.
+OF_SHELLS = frozenset("|&;<>()$`\n")
 
 
 def readme(example: str) -> list[str]:
@@ -34,11 +37,24 @@ def readme(example: str) -> list[str]:
     return [block.strip() for block in BLOCK.findall((ROOT / "examples" / example / "README.md").read_text())]
 
 
+def words_of(line: str) -> list[str] | None:
+    """What Python is given where a line is nothing but one of its programs with arguments."""
+    if OF_SHELLS & set(line):
+        return None
+    program, *words = shlex.split(line)
+    return {"narrows": ["-m", "narrows", *words], "python": words}.get(program)
+
+
 class Scene:
-    """One example on one database. `begin` starts what goes on, `shell` runs what ends."""
+    """One example on one database. `begin` starts what goes on, `shell` runs what ends.
+
+    On SQLite each line is typed into a shell, which starts its programs from nothing. On PostgreSQL, and where what was
+    killed begins again, the same words are forked: how a shell reads a line depends on neither.
+    """
 
     def __init__(self, folder: Path, config: Config) -> None:
         self.folder = folder
+        self._is_typed = not config.is_shared
         port = free_port()
         database = f" --database {shlex.quote(config.database)}" if config.database else ""
         self._scripts()
@@ -49,7 +65,7 @@ class Scene:
             "NARROWS_URL": f"http://localhost:{port}",
             "NARROWS_LOG_LEVEL": "warning",
         }
-        self._begun: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
+        self._begun: dict[str, tuple[str, subprocess.Popen[bytes] | Forked]] = {}
         self.client = Client(f"http://localhost:{port}", retry_secs=PATIENCE_SECS)
         self.begin("server", f"narrows dev --port {port} --data {config.data}{database}")
         self.client.live()
@@ -64,14 +80,21 @@ class Scene:
 
     # ---- what goes on ----------------------------------------------------------------------
 
-    def begin(self, name: str, line: str) -> None:
-        command = line if "&&" in line else f"exec {line}"
+    def begin(self, name: str, line: str, *, again: bool = False) -> None:
+        words = None if self._is_typed and not again else words_of(line)
         with (self.folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                ["bash", "-c", command], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+            if words is None:
+                process = self._typed(line, log)
+            else:
+                process = Forked(words, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
         self._begun[name] = (line, process)
+
+    def _typed(self, line: str, log: IO[bytes]) -> subprocess.Popen[bytes] | Forked:
+        command = line if "&&" in line else f"exec {line}"
+        return subprocess.Popen(
+            ["bash", "-c", command], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
 
     def begin_worker(self, line: str, jobs: int) -> None:
         """The worker, until it has made its jobs."""
@@ -91,7 +114,7 @@ class Scene:
         for name in killed:
             line, process = self._begun[name]
             process.wait()
-            self.begin(name, line)
+            self.begin(name, line, again=True)
         self.client.live()
 
     def ended(self, name: str) -> tuple[int, str]:
@@ -107,10 +130,14 @@ class Scene:
     # ---- what is done ----------------------------------------------------------------------
 
     def shell(self, line: str, exits: int = 0) -> str:
-        done = subprocess.run(
-            ["bash", "-c", line], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, check=False,
-            capture_output=True, text=True, timeout=PATIENCE_SECS,
-        )  # fmt: skip
+        words = None if self._is_typed else words_of(line)
+        if words is not None:
+            done = run_forked(words, ROOT, self._environment, "", PATIENCE_SECS)
+        else:
+            done = subprocess.run(
+                ["bash", "-c", line], cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL, check=False,
+                capture_output=True, text=True, timeout=PATIENCE_SECS,
+            )  # fmt: skip
         assert done.returncode == exits, (line, done.stdout, done.stderr, self._logs())
         return done.stdout
 
