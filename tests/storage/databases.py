@@ -1,8 +1,9 @@
-"""Databases on the server that this process's tests share, for whatever stands on a store: migrated once,
-lent to one test after the other, empty each time.
+"""Databases for whatever stands on a store, migrated once: those on the server that this process's tests share are
+lent to one test after the other, empty each time; of SQLite's each test has a copy.
 
 To make a database takes a file for each table and index, half a second on a slow disk; to delete what a
-test wrote takes milliseconds. A test that changes a schema takes `fresh_database` of `tests/postgres`.
+test wrote takes milliseconds. A test that changes a schema takes `fresh_database` of `tests/postgres`, or a folder
+without a file; the servers that `tests/cli` starts find nothing either.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import tempfile
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from narrows.config import Config
+from narrows.storage import sqlite
 from narrows.storage.connecting import open_connection
 from narrows.storage.line import Line
 from narrows.storage.postgres_schema import migrate
@@ -77,6 +80,22 @@ def give_back(database: Database) -> None:
     """The test is over: the next one may have it."""
     database.empty()
     _ready.append(database)
+
+
+@cache
+def _empty_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "narrows.db"
+        connection = sqlite.connect(path)
+        sqlite.migrate(connection, 0)
+        connection.close()
+        return path.read_bytes()
+
+
+def lay_down(path: Path) -> None:
+    """A SQLite database that is migrated and empty, as the server that made it left it."""
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_bytes(_empty_file())
 
 
 #: What a server may stand on.
