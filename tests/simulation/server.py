@@ -46,7 +46,7 @@ class ServerGone(Exception):
 @cache
 def database() -> sqlite.SqliteConnection:
     """One database per process: emptied for each seed, so that its statements stay prepared."""
-    raw = apsw.Connection(":memory:")
+    raw = apsw.Connection(":memory:", statementcachesize=2_000)
     sqlite.migrate(raw, 0)
     return sqlite.SqliteConnection(raw, clock=None)  # type: ignore[arg-type] # given per seed
 
