@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx2
 
+from tests.forked import run_forked
+
 START_SECS = 30.0
 
 
@@ -58,7 +60,7 @@ class Live:
 
     def _answers(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz").status_code == 200
+            return httpx2.get(f"{self.url}/readyz", verify=False).status_code == 200
         except httpx2.TransportError:
             return False
 
@@ -70,14 +72,12 @@ class Live:
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return httpx2.request(method, self.url + path, json=body, headers=named, timeout=30)
+        return httpx2.request(method, self.url + path, json=body, headers=named, timeout=30, verify=False)
 
     def command(self, *arguments: str, **environment: str) -> str:
         """All that a command line of `narrows` prints."""
-        ended = subprocess.run(
-            [sys.executable, "-m", "narrows", *arguments],
-            capture_output=True, text=True, check=False, env=self.environment | environment,
-        )  # fmt: skip
+        words = ["-m", "narrows", *arguments]
+        ended = run_forked(words, self.data.parent, self.environment | environment, "", START_SECS)
         return ended.stdout + ended.stderr
 
     def connect(self) -> socket.socket:
