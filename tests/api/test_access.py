@@ -165,3 +165,32 @@ async def test_a_stream_does_not_begin_after_its_key_was_revoked(
         monkeypatch.setattr(authenticator, "recheck", revoked_before)
         answer = await client("GET", f"/v1/triggers/{wait['id']}/stream", key=made["key"])
         assert answer.status == 401
+
+
+async def test_a_key_stays_known_while_a_stream_asks_for_it_anew_among_several_nodes(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(config, dev=False) as client:
+        key = await make_api_key(client, "p", "*")
+        authenticator, service = client.api.authenticator, client.api.service
+        reading, go_on = asyncio.Event(), asyncio.Event()
+        read = service.read
+
+        async def slow(asked: Any) -> Any:
+            found = await read(asked)
+            reading.set()
+            await go_on.wait()
+            return found
+
+        assert (await client("GET", "/v1/events/stats", key=key)).status == 200
+        (credential,) = authenticator._cache.values()
+        credential.read_at -= 60  # it has to be read again
+        monkeypatch.setattr(service, "read", slow)
+        asking = asyncio.create_task(authenticator._cached(credential.api_key_id or ""))
+        await reading.wait()
+        authenticator._cache.pop(
+            credential.api_key_id or ""
+        )  # as `recheck` does where others may have revoked it
+        go_on.set()
+        assert await asking is not None
+        await authenticator.recheck(credential)

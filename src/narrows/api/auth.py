@@ -187,8 +187,9 @@ class Authenticator:
             return known
         asked_at = clock.monotonic()
         api_key: ApiKey | None = await self._service.read(reads.GetApiKey(api_key_id=key_id))
-        if self._cache.get(key_id) is not known:
-            return self._cache.get(key_id)  # the feed was faster than this read, and is never older
+        newer = self._cache.get(key_id)
+        if newer is not None and newer.read_at >= asked_at:
+            return newer  # the feed was faster than this read, or somebody who asked after it
         if api_key is None:
             self._cache.pop(key_id, None)
             return None
