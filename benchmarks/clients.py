@@ -178,24 +178,34 @@ class Streams:
         self.last_at = 0.0
         self.want = asyncio.Event()
         self.target = 0
+        self._fault = ""
 
     async def open(self) -> None:
         self.target = self._count
         for first in range(0, self._count, _CONNECT_AT_ONCE):
             many = range(min(_CONNECT_AT_ONCE, self._count - first))
             await asyncio.gather(*(self._connect() for _ in many))
-        await self.want.wait()
+        await self._until_target()
 
     async def next(self) -> None:
         """Until every stream has one more frame."""
         self.want.clear()
         self.target += self._count
+        await self._until_target()
+
+    async def _until_target(self) -> None:
         await self.want.wait()
+        if self.frames < self.target:
+            raise SystemExit(f"only {self.frames} of {self.target} frames came, then: {self._fault}")
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_connection(lambda: _StreamReader(self), HOST, self._port)
         transport.write(request_bytes("GET", f"/v1/events/{self._key}/stream"))
+
+    def fail(self, reason: str) -> None:
+        self._fault = reason
+        self.want.set()
 
     def frame(self) -> None:
         self.frames += 1
@@ -207,10 +217,17 @@ class Streams:
 class _StreamReader(asyncio.Protocol):
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
+        self._is_open = False
 
     def data_received(self, data: bytes) -> None:
+        if not self._is_open and not data.startswith(b"HTTP/1.1 200 "):
+            self._streams.fail(data.decode(errors="replace"))
+        self._is_open = True
         for _ in range(data.count(b"data:")):
             self._streams.frame()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._streams.fail(f"a connection was closed ({exc})")
 
 
 async def _hold(port: int, key: str, count: int) -> None:

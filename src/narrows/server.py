@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from narrows import collector
 from narrows.api.app import create_app
 from narrows.api.deliveries import body_of
 from narrows.api.settings import ApiSettings
@@ -52,9 +52,6 @@ EXIT_DISK = 74
 #: A writer thread that needs Python's lock waits for a busy event loop at most so long. A third of it
 #: hands the lock to and fro so often that a send costs more; with three times of it batches wait.
 SWITCH_INTERVAL_SECS = 0.0003
-#: Requests leave no cycles behind, but make hundreds of objects that live as long as their commit takes:
-#: with Python's own thresholds the collector would look through them thousands of times a second.
-COLLECTOR_THRESHOLDS = (20_000, 20, 50)
 
 
 @contextlib.asynccontextmanager
@@ -210,10 +207,9 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
             with _host_socket(config) as local:
                 listeners = [Listener(api, tcp, config)]
                 listeners += [] if local is None else [Listener(api.as_host, local, config)]
-                gc.collect()
-                gc.freeze()
-                gc.set_threshold(*COLLECTOR_THRESHOLDS)
+                collector.settle()
                 tasks = [asyncio.create_task(listener.serve_until(closing)) for listener in listeners]
+                collecting = asyncio.create_task(collector.look_now_and_then())
                 try:
                     await _until(tasks, *(listener.is_ready() for listener in listeners))
                     ready(tcp.getsockname()[1])
@@ -226,6 +222,7 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
                     closing.set()
                     api.close()
                     service.feed.close()
+                    collecting.cancel()
                     ended = await asyncio.gather(*tasks, return_exceptions=True)
                     await engine.stop()
                     await outgoing.caller.close()

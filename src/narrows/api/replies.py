@@ -27,6 +27,13 @@ def _lacks_body(record: Trigger) -> bool:
     )
 
 
+def message_at_hand(record: Trigger) -> messages.Trigger | None:
+    """One trigger, complete, where nothing has to be read for it."""
+    if record.expected_schema_id is not None or _lacks_body(record):
+        return None
+    return render.trigger(record)
+
+
 async def trigger_message(
     service: Service, record: Trigger, callback_url: str | None = None
 ) -> messages.Trigger:

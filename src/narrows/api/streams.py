@@ -19,6 +19,7 @@ from narrows.api.call import Call
 from narrows.core.records import Trigger
 from narrows.errors import LimitReached
 from narrows.storage.news import Interests
+from narrows.wire import messages
 
 if TYPE_CHECKING:
     from narrows.api.settings import ApiSettings
@@ -180,7 +181,7 @@ class Streams:
         if known is None:
             while len(self._frames) >= MAX_FRAMES:
                 del self._frames[next(iter(self._frames))]
-            known = self._frames[version] = asyncio.ensure_future(self._render(changed))
+            known = self._frames[version] = self._begin(changed)
         if isinstance(known, bytes):
             return known
         try:
@@ -189,9 +190,16 @@ class Streams:
             self._frames.pop(version, None)
             raise
 
-    async def _render(self, changed: Trigger) -> bytes:
-        data = replies.encode(await replies.trigger_message(self._service, changed))
-        frame = b"event: status\nid: %s.%d\ndata: %s\n\n" % (changed.id.encode(), changed.version, data)
+    def _begin(self, changed: Trigger) -> bytes | asyncio.Task[bytes]:
+        """Rendered at once where nothing has to be read: thousands who wait for a task take a turn of
+        the loop more."""
+        message = replies.message_at_hand(changed)
+        if message is None:
+            return asyncio.ensure_future(self._read(changed))
+        return _frame_of(changed, message)
+
+    async def _read(self, changed: Trigger) -> bytes:
+        frame = _frame_of(changed, await replies.trigger_message(self._service, changed))
         if (changed.id, changed.version) in self._frames:
             self._frames[changed.id, changed.version] = frame
         return frame
@@ -253,3 +261,11 @@ class Streams:
         stream.end()
         if stream in self._writing and stream.transport is not None:
             stream.transport.abort()
+
+
+def _frame_of(changed: Trigger, message: messages.Trigger) -> bytes:
+    return b"event: status\nid: %s.%d\ndata: %s\n\n" % (
+        changed.id.encode(),
+        changed.version,
+        replies.encode(message),
+    )
