@@ -43,8 +43,8 @@ def table_of(what: PruneTriggers | PruneRuns | PruneWorkflowRuns | PruneRows) ->
 
 
 class FakeService:
-    """What the roles know of a service. `before_read` is called with each read, as a place for what
-    happens meanwhile; `refuse` raises for an operation."""
+    """What the roles know of a service. `after_read` is called with each read, as a place for what
+    happens meanwhile; `refuse` raises for an operation; no operation ends while `open_gate` is cleared."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -59,6 +59,8 @@ class FakeService:
         self.reads: list[Any] = []
         self.after_read: Callable[[Any], None] = lambda read: None
         self.refuse: Callable[[Any], None] = lambda operation: None
+        self.open_gate = asyncio.Event()
+        self.open_gate.set()
 
     def entropy(self) -> int:
         return 7
@@ -111,6 +113,7 @@ class FakeService:
     async def perform(self, operation: Any) -> Any:
         self.performed.append(operation)
         await asyncio.sleep(0)
+        await self.open_gate.wait()
         self.refuse(operation)
         if isinstance(operation, SetMark):
             self.marks[operation.name] = operation.value

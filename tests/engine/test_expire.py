@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -180,6 +181,70 @@ async def test_many_at_one_instant_go_in_bounded_operations(
     assert role.expired == 505
     assert max(map(len, service.expired())) == 20
     assert sorted(each for part in service.expired() for each in part) == [f"{n:06}" for n in range(505)]
+
+
+async def test_what_becomes_due_while_an_operation_commits_does_not_wait_for_it(service: FakeService) -> None:
+    now = service.clock.now()
+    for number in range(3):
+        service.open(number, due=now + number * expire.APART_US)
+    role = a_role(service)
+    service.open_gate.clear()
+    round_ = asyncio.create_task(role.round())
+    await settle()
+    assert service.expired() == [("000000",)]
+    service.clock.advance(us=expire.APART_US)
+    await settle()
+    assert service.expired() == [("000000",), ("000001",)]
+    service.clock.advance(us=expire.APART_US)
+    service.open_gate.set()
+    await round_
+    assert role.expired == 3
+    assert service.expired()[2:] == [("000002",)], "none of them is asked for twice"
+
+
+async def test_few_triggers_are_under_way_at_once_however_many_are_due(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expire, "TRIGGERS_AN_OPERATION", 20)
+    monkeypatch.setattr(expire, "TRIGGERS_UNDER_WAY", 50)
+    for number in range(200):
+        service.open(number, due=service.clock.now())
+    role = a_role(service)
+    service.open_gate.clear()
+    round_ = asyncio.create_task(role.round())
+    for _ in range(10):
+        await settle()
+        service.clock.advance(us=expire.APART_US)
+    assert [len(part) for part in service.expired()] == [20, 20, 10]
+    service.open_gate.set()
+    await round_
+    await rounds_until_idle(role, service.clock)
+    assert role.expired == 200
+
+
+async def test_a_fault_of_one_operation_leaves_those_beside_it_alone(service: FakeService) -> None:
+    now = service.clock.now()
+    service.open(0, due=now)
+    service.open(1, due=now + expire.APART_US)
+    role = a_role(service)
+    service.open_gate.clear()
+    round_ = asyncio.create_task(role.round())
+    await settle()
+    service.clock.advance(us=expire.APART_US)
+    await settle()
+
+    def full(operation: Any) -> None:
+        if operation.ids == (("p", "000000"),):
+            raise Unavailable("The queue is full.")
+
+    service.refuse = full
+    service.open_gate.set()
+    with pytest.raises(Unavailable):
+        await round_
+    assert role.expired == 1
+    service.refuse = lambda operation: None
+    await rounds_until_idle(role, service.clock)
+    assert role.expired == 2
 
 
 async def test_memory_is_bounded_and_forgets_nobody(

@@ -163,6 +163,20 @@ def test_background_work_comes_behind_and_one_at_a_time(inline: Inline) -> None:
     assert second[0] is slow[1]
 
 
+def _touching(count: int) -> Step:
+    return Step(background=True, touched=tuple(("triggers_by_id", str(number)) for number in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("touched", "batches"), [([1, 20, 107, 1], [3, 1]), ([129, 1], [1, 1]), ([1, 0, 1], [1, 1, 1])]
+)
+def test_small_background_operations_go_together_and_a_large_or_unbounded_one_alone(
+    inline: Inline, touched: list[int], batches: list[int]
+) -> None:
+    _put(inline.writer, *map(_touching, touched))
+    assert [len(batch) for batch in _taken(inline.writer)] == batches
+
+
 @pytest.mark.parametrize(
     "step",
     [Step(size_bytes=3 << 20), Step(touched=tuple(("projects_by_id", str(number)) for number in range(400)))],

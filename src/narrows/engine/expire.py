@@ -41,11 +41,13 @@ MARGIN_US: Final = 10_000_000
 PAGE: Final = 5_000
 LOW: Final = 2_500
 MOST_IN_MEMORY: Final = 20_000
-#: One operation, and how many at once: the second is queued while the first commits, and the sends
-#: that came meanwhile go in between.
+#: One operation, and how many triggers at once in several: they are queued while the first commits, and
+#: the sends that came meanwhile go in between.
 TRIGGERS_AN_OPERATION: Final = 500
-OPERATIONS_AT_ONCE: Final = 2
-OPERATIONS_A_ROUND: Final = 4
+TRIGGERS_UNDER_WAY: Final = 1_000
+#: Operations follow one another this closely: what is due goes into the next commit, and not into the one after.
+APART_US: Final = 2_000
+OPERATIONS_A_ROUND: Final = 64
 #: The mark stays this far behind, against small steps of the wall clock.
 MARK_SLACK_US: Final = 10_000_000
 SHARED_MARK_SLACK_US: Final = 60_000_000
@@ -82,6 +84,8 @@ class ExpireTriggersRole(Role):
         self._recheck_started_at = 0
         self._recheck_due = 0
         self._postponed: dict[Due, int] = {}
+        self._under_way = 0
+        self._ended = asyncio.Event()
 
     def wakes(self, committed: Committed) -> int | None:
         """Take note of triggers opened, extended and settled. Cheap: it runs for every commit."""
@@ -225,19 +229,36 @@ class ExpireTriggersRole(Role):
     # --- timing out ---
 
     async def _expire_due(self) -> None:
-        """Time out what is due now, at most a few operations; the next round takes the rest."""
-        now = self._clock.now()
-        self._revive_postponed(now)
-        due = self._due.take(now, TRIGGERS_AN_OPERATION * OPERATIONS_A_ROUND)
-        parts = [due[i : i + TRIGGERS_AN_OPERATION] for i in range(0, len(due), TRIGGERS_AN_OPERATION)]
-        while parts:
-            at_once, parts = parts[:OPERATIONS_AT_ONCE], parts[OPERATIONS_AT_ONCE:]
-            results = await asyncio.gather(*map(self._expire, at_once), return_exceptions=True)
-            failed = [part for part, result in zip(at_once, results, strict=True) if result is not None]
-            if failed:
-                for part in (*failed, *parts):
-                    self._due.put_all(part)
-                raise next(result for result in results if result is not None)
+        """Time out what is due, and what becomes due while that commits. Nothing is under way at its end; the
+        next round takes the rest."""
+        faults: list[Exception] = []
+        async with asyncio.TaskGroup() as group:
+            for _ in range(OPERATIONS_A_ROUND):
+                now = self._clock.now()
+                self._revive_postponed(now)
+                room = min(TRIGGERS_AN_OPERATION, TRIGGERS_UNDER_WAY - self._under_way)
+                part = self._due.take(now, room)
+                if not part and not self._under_way:
+                    break
+                if part:
+                    self._under_way += len(part)
+                    group.create_task(self._expire_or_put_back(part, faults))
+                await self._clock.sleep_until(now + APART_US, self._ended)
+                self._ended.clear()
+                if faults:
+                    break
+        if faults:
+            raise faults[0]
+
+    async def _expire_or_put_back(self, part: Sequence[Due], faults: list[Exception]) -> None:
+        try:
+            await self._expire(part)
+        except Exception as error:  # noqa: BLE001 - the round raises it when all have ended
+            self._due.put_all(part)
+            faults.append(error)
+        finally:
+            self._under_way -= len(part)
+            self._ended.set()
 
     async def _expire(self, part: Sequence[Due]) -> None:
         """Time these out in one commit. If one of them cannot be, the others still are."""

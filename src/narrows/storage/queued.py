@@ -17,6 +17,8 @@ from narrows.storage.operation import Operation
 MAX_BATCH_OPERATIONS = 256
 MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
+#: The keys of background operations that go together; a larger one goes alone.
+MAX_BACKGROUND_TOUCHES = 128
 
 
 class Ticket(NamedTuple):
@@ -92,7 +94,7 @@ class Queued:
             return self._next_batch()
 
     def _next_batch(self) -> list[Ticket]:
-        """Whatever is queued, within bounds; background work comes behind, one operation a batch."""
+        """Whatever is queued, within bounds; background work comes behind."""
         batch: list[Ticket] = []
         touches = size = 0
         while self._foreground and len(batch) < self._max_batch:
@@ -107,8 +109,19 @@ class Queued:
         # Also behind a full batch, or senders enough would keep the time-outs from ever running. (A batch
         # of one is the benchmark's switch: there nothing shares a commit.)
         if self._background and (not batch or self._max_batch > 1):
-            batch.append(self._background.popleft())
+            batch += self._background_work()
         return batch
+
+    def _background_work(self) -> list[Ticket]:
+        """One operation; or several, where all of them are small and tell what they touch."""
+        work = [self._background.popleft()]
+        touches = len(work[0].touches) or MAX_BACKGROUND_TOUCHES
+        while self._background and self._max_batch > 1:
+            touches += len(self._background[0].touches) or MAX_BACKGROUND_TOUCHES
+            if touches > MAX_BACKGROUND_TOUCHES:
+                break
+            work.append(self._background.popleft())
+        return work
 
     def close(self) -> None:
         """Take nothing new; `take` drains what is queued and then answers None."""
