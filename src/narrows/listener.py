@@ -8,8 +8,8 @@ import contextlib
 import os
 import re
 import socket
-import struct
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from narrows.config import Config
 from narrows.errors import StorageError
+from narrows.outbox import Gathering, Outbox
 
 MAX_HEAD_BYTES = 64 << 10
 #: Requests that may wait on one connection behind the one that is being answered.
@@ -36,54 +37,11 @@ _STOP_SHARE = 0.8
 _TICKS_PER_LOOK = 20
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _UPGRADE_WITHIN = 4_096
-_NO_LINGER = struct.pack("ii", 1, 0)
 BACKLOG = 4_096
 _NOT_HTTP = "The request is not valid HTTP/1.1. Check its request line and headers."
 _HEAD_TOO_LARGE = (
     f"The request line and headers are over {MAX_HEAD_BYTES:,} bytes; send fewer or shorter ones."
 )
-
-
-class HeadJoiner:
-    """A transport that keeps the head of a reply until its body comes, so that both go out in one
-    system call: on the path of a send the second one costs as much as all of our own code."""
-
-    __slots__ = ("_head", "_transport")
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._head = b""
-
-    def write(self, data: bytes) -> None:
-        if self._head:
-            data, self._head = self._head + data, b""
-        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n") and data[9:12] != b"100":
-            # Its body follows at once; after a HEAD the response completes without one. Whoever is
-            # told "100 Continue" waits for that line, and we for what he then sends.
-            self._head = data
-            return
-        if data:
-            self._transport.write(data)
-
-    def flush(self) -> None:
-        if self._head:
-            self._transport.write(self._head)
-            self._head = b""
-
-    def close(self) -> None:
-        self.flush()
-        self._transport.close()
-
-    def abort(self) -> None:
-        """Break off and forget what was not sent: otherwise the kernel would keep megabytes of it for
-        a reader that never reads, and he would never learn that he was cut."""
-        if (connection := self._transport.get_extra_info("socket")) is not None:
-            with contextlib.suppress(OSError):
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._transport.abort()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 class Cycle(RequestResponseCycle):
@@ -149,8 +107,12 @@ class Protocol(HttpToolsProtocol):
     cycle: Any
     scope: Any
 
+    def __init__(self, *, outbox: Outbox, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._outbox = outbox
+
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(HeadJoiner(transport))  # type: ignore[arg-type]
+        super().connection_made(Gathering(transport, self._outbox))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
@@ -179,7 +141,6 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """uvicorn's, but for its timer: idle connections are found by `look`."""
         self._requests += 1
-        self.transport.flush()  # type: ignore[attr-defined]  # a HeadJoiner
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -244,7 +205,7 @@ class Listener(uvicorn.Server):
             uvicorn.Config(
                 app,
                 interface="asgi3",
-                http=Protocol,
+                http=partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]  # called as the class
                 ws="none",
                 lifespan="off",
                 log_config=None,
