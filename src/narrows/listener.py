@@ -114,6 +114,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport, self._outbox))  # type: ignore[arg-type]
 
+    def eof_received(self) -> None:
+        # Who sends no more may still read: the transport closes itself behind this.
+        self.transport.flush()  # type: ignore[attr-defined]  # a Gathering
+
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
         if (cycle is None or not cycle.more_body) and data.find(b"pgrade:", 0, _UPGRADE_WITHIN) >= 0:

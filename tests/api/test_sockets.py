@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -118,3 +119,11 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_changes_nothing(server: 
             b"POST /v1/events/leaving/send HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
         )
     assert server.ask("GET /v1/events/leaving HTTP/1.1").json["status"] == "waiting"
+
+
+def test_a_client_that_says_it_sends_no_more_has_the_reply_that_is_ready(server: Server) -> None:
+    for _ in range(50):
+        with server.connect() as connection:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            assert read_answer(connection).status == 200
