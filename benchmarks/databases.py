@@ -24,7 +24,7 @@ COPY = "fresh_copy"
 
 
 class Copy(Protocol):
-    """A database that one run has for itself. There is one at a time."""
+    """A database that one run has for itself: one at a time, or one for each `place` side by side."""
 
     @property
     def url(self) -> str: ...
@@ -67,7 +67,7 @@ class Database(Protocol):
 
     def forget(self, name: str) -> None: ...
 
-    def fresh(self, name: str) -> Copy:
+    def fresh(self, name: str, place: str = "") -> Copy:
         """A copy, on the disk before the measurement begins, so that it disturbs nothing."""
 
 
@@ -79,8 +79,8 @@ def _digest(checksums: list[str]) -> str:
 
 
 class SqliteCopy:
-    def __init__(self) -> None:
-        folder = WORK / "data"
+    def __init__(self, place: str = "") -> None:
+        folder = WORK / f"data{place}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.path = folder / "narrows.db"
@@ -130,8 +130,8 @@ class Sqlite:
     def forget(self, name: str) -> None:
         (WORK / f"{name}.db").unlink()
 
-    def fresh(self, name: str) -> Copy:
-        copy = SqliteCopy()
+    def fresh(self, name: str, place: str = "") -> Copy:
+        copy = SqliteCopy(place)
         subprocess.run(["cp", "--reflink=auto", str(WORK / f"{name}.db"), str(copy.path)], check=True)
         descriptor = os.open(copy.path, os.O_RDWR)
         os.fdatasync(descriptor)
@@ -143,17 +143,18 @@ class Sqlite:
 
 
 class PostgresCopy:
-    def __init__(self, template: str) -> None:
+    def __init__(self, template: str, place: str = "") -> None:
         server = cluster()
-        server.sql(f"drop database if exists {COPY} with (force)")
-        server.sql(f"create database {COPY} template {template} strategy file_copy")
-        self.url = server.dsn(COPY)
+        self._name = COPY + place
+        server.sql(f"drop database if exists {self._name} with (force)")
+        server.sql(f"create database {self._name} template {template} strategy file_copy")
+        self.url = server.dsn(self._name)
 
     def tables(self) -> Tables:
         return PostgresTables(self.url)
 
     def size_bytes(self) -> int:
-        return int(cluster().sql(f"select pg_database_size('{COPY}')")[0][0] or 0)
+        return int(cluster().sql(f"select pg_database_size('{self._name}')")[0][0] or 0)
 
     def cpu_secs(self) -> float:
         return cluster().cpu_secs()
@@ -191,8 +192,8 @@ class Postgres:
     def forget(self, name: str) -> None:
         cluster().sql(f"drop database {name}")
 
-    def fresh(self, name: str) -> Copy:
-        return PostgresCopy(name)
+    def fresh(self, name: str, place: str = "") -> Copy:
+        return PostgresCopy(name, place)
 
 
 async def _migrate(url: str) -> None:

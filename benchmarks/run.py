@@ -48,7 +48,7 @@ def settings(given: argparse.Namespace) -> Iterator[Setting]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Two at once would measure each other, and have the same files."""
     WORK.mkdir(parents=True, exist_ok=True)
     with (WORK / "lock").open("w") as lock:
@@ -81,7 +81,7 @@ def main() -> None:
     given = _arguments()
     # Whoever is told to end stops his servers first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with _alone():
+    with alone():
         measure(given)
 
 

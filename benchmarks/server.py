@@ -35,9 +35,12 @@ def free_port() -> int:
 
 
 class Node:
-    """One process of the server."""
+    """One process of the server, of this checkout or another."""
 
-    def __init__(self, number: int, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, number: int, command: list[str], environment: dict[str, str], checkout: Path = ROOT
+    ) -> None:
+        self._checkout = checkout
         self.data = WORK / f"node-{number}"
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
@@ -52,7 +55,7 @@ class Node:
         self._log = self._log_path.open("w")
         began = time.perf_counter()
         self.process = subprocess.Popen(
-            self._command, cwd=ROOT, stdout=self._log, stderr=self._log, env=self._environment
+            self._command, cwd=self._checkout, stdout=self._log, stderr=self._log, env=self._environment
         )
         self._wait_for_answer(began + 60)
         return time.perf_counter() - began
@@ -96,7 +99,8 @@ class Server:
     """A server in processes of its own, on a fresh copy of a prepared database.
 
     `plain` starts `narrows serve` itself, without the benchmark's switches; `allow` is a target that may be
-    called although it is not public.
+    called although it is not public; `checkout` is what is served, with its own `.venv`, and `first` the
+    number of its first node, where several servers run side by side.
     """
 
     def __init__(
@@ -107,13 +111,16 @@ class Server:
         one_per_commit: bool = False,
         plain: bool = False,
         allow: str = "",
+        checkout: Path = ROOT,
+        first: int = 0,
     ) -> None:
         self.copy = copy
         module = ["narrows"] if plain else ["benchmarks.serve"]
         switches = ["--one-per-commit"] if one_per_commit else []
-        command = [sys.executable, "-m", *module, *switches, "serve", "--database", copy.url]
+        python = sys.executable if checkout == ROOT else str(checkout / ".venv/bin/python")
+        command = [python, "-m", *module, *switches, "serve", "--database", copy.url]
         environment = {**ENVIRONMENT, **({"NARROWS_ALLOW_TARGETS": allow} if allow else {})}
-        self.nodes = [Node(number, command, environment) for number in range(nodes)]
+        self.nodes = [Node(number, command, environment, checkout) for number in range(first, first + nodes)]
         self.started_secs = 0.0
 
     @property
