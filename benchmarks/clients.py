@@ -189,7 +189,8 @@ class Streams:
 
     async def next(self) -> None:
         """Until every stream has one more frame."""
-        self.want.clear()
+        if not self._fault:
+            self.want.clear()
         self.target += self._count
         await self._until_target()
 

@@ -16,7 +16,11 @@ class Wire:
     def __init__(self, *, is_broken: bool = False) -> None:
         self.written: list[bytes] = []
         self.ended = ""
+        self.is_lost = False
         self._is_broken = is_broken
+
+    def is_closing(self) -> bool:
+        return self.is_lost or bool(self.ended)
 
     def write(self, data: bytes) -> None:
         if self._is_broken:
@@ -28,6 +32,8 @@ class Wire:
 
     def abort(self) -> None:
         self.ended = "aborted"
+        if self._is_broken:
+            raise RuntimeError("broken as well")
 
     def get_extra_info(self, name: str) -> None:
         return None
@@ -90,6 +96,19 @@ async def test_a_fault_of_one_connection_loses_no_other_reply(caplog: pytest.Log
         for wire in (broken, sound):
             Gathering(wire, outbox).write(b"reply")
         await asyncio.sleep(0)
-    assert sound.written == [b"reply"]
+        assert sound.written == [b"reply"]
+        await asyncio.sleep(0)
     assert broken.ended == "aborted"
     assert "could not be written" in caplog.text
+
+
+async def test_what_is_kept_for_a_connection_that_was_lost_is_dropped() -> None:
+    outbox, lost, sound = Outbox(), Wire(is_broken=True), Wire()
+    connections = [Gathering(wire, outbox) for wire in (lost, sound)]
+    for connection in connections:
+        connection.write(b"reply")
+    lost.is_lost = True
+    await asyncio.sleep(0)
+    connections[1].write(b"another")
+    await asyncio.sleep(0)
+    assert (lost.ended, sound.written) == ("", [b"reply", b"another"])

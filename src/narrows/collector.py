@@ -7,7 +7,7 @@ all of them, since that is when most objects are made. So on its own the collect
 young, a few milliseconds at most; at the rest it looks when it is told to, now and then.
 
 What was alive in the young collection and was left behind as a cycle after it (the traceback of a fault,
-as a rule) stays in memory until then.
+as a rule) stays in memory until then, or until so much has outlived young collections that it may be a leak.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from typing import Final
 
 #: So many objects more than before begin a young collection. With Python's own 700 there would be thousands a second.
 YOUNG: Final = 20_000
-#: Young collections before an older generation is looked at by itself.
-NEVER: Final = 1_000_000_000
+#: So many young collections begin one of what outlived them: beyond ten thousand streams, or a leak.
+#: A twentieth as often of all.
+YOUNG_COLLECTIONS: Final = 60
+ALL: Final = 20
 LOOK_SECS: Final = 600
 
 
@@ -27,7 +29,7 @@ def settle() -> None:
     """After the start: what is there now is there to stay, and is not looked at again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, NEVER, NEVER)
+    gc.set_threshold(YOUNG, YOUNG_COLLECTIONS, ALL)
 
 
 async def look_now_and_then() -> None:

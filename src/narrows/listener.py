@@ -114,6 +114,12 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport, self._outbox))  # type: ignore[arg-type]
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # Requests that have not begun hold this connection, and it them: only the collector of cycles
+        # would free them.
+        self.pipeline.clear()
+
     def eof_received(self) -> None:
         # Who sends no more may still read: the transport closes itself behind this.
         self.transport.flush()  # type: ignore[attr-defined]  # a Gathering

@@ -42,7 +42,7 @@ class Outbox:
             except Exception:
                 # A fault of one connection is not the others'.
                 log.exception("a reply could not be written; its connection is broken off")
-                each.abort()
+                asyncio.get_running_loop().call_soon(each.abort)
 
 
 class Gathering:
@@ -67,8 +67,9 @@ class Gathering:
 
     def flush(self) -> None:
         self._is_in_outbox = False
-        if self._kept:
-            data, self._kept = self._kept, b""
+        data, self._kept = self._kept, b""
+        # Of a connection that was lost meanwhile nothing is left to write to.
+        if data and not self._transport.is_closing():
             self._transport.write(data)
 
     def close(self) -> None:
@@ -80,7 +81,7 @@ class Gathering:
         a reader that never reads, and he would never learn that he was cut."""
         self._kept = b""
         if (connection := self._transport.get_extra_info("socket")) is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed already
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 

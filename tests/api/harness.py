@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
+import uvloop
+
 from narrows.api.app import Api, create_app
 from narrows.api.keys import hash_secret, make_key, make_key_id
 from narrows.api.settings import ApiSettings
@@ -135,15 +137,16 @@ async def make_api_key(
 
 
 class Server:
-    """The API on a loopback port, in a thread with an event loop of its own."""
+    """The API on a loopback port, in a thread with an event loop of its own, the server's kind of loop."""
 
     def __init__(self, config: Config, **settings: Any) -> None:
         self._config = config
         self._settings = {"dev": True, **settings}
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+        self._thread = threading.Thread(target=self._run)
         self.api: Any = None
         self.loop: Any = None
+        self.listener: Any = None
         self.port = 0
 
     def __enter__(self) -> Server:
@@ -156,6 +159,10 @@ class Server:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
+
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
@@ -163,9 +170,9 @@ class Server:
             self.api = create_app(service, ApiSettings(**self._settings))
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 self.port = listening.getsockname()[1]
-                listener = Listener(self.api, listening, self._config)
-                serving = asyncio.create_task(listener.serve_until(self._stop))
-                await listener.is_ready()
+                self.listener = Listener(self.api, listening, self._config)
+                serving = asyncio.create_task(self.listener.serve_until(self._stop))
+                await self.listener.is_ready()
                 self._ready.set()
                 await self._stop.wait()
                 self.api.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
@@ -127,3 +129,35 @@ def test_a_client_that_says_it_sends_no_more_has_the_reply_that_is_ready(server:
             connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
             connection.shutdown(socket.SHUT_WR)
             assert read_answer(connection).status == 200
+
+
+def reset_behind(server: Server, requests: bytes) -> None:
+    """Ask much at once, take a byte of the replies and reset the connection."""
+    with server.connect() as connection:
+        connection.sendall(requests)
+        connection.recv(1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_whoever_resets_his_connection_holds_up_nobody_elses_replies(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with server.connect() as other:
+        for _ in range(50):
+            reset_behind(server, b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n" * 40)
+            other.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert not caplog.records, "and fills no log"
+
+
+def test_requests_that_never_began_are_freed_with_their_connection(server: Server) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            reset_behind(server, b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n" * 500)
+        while server.listener.server_state.connections:
+            server.ask("GET /livez HTTP/1.1")
+        assert gc.collect() < 500
+    finally:
+        gc.enable()

@@ -50,3 +50,12 @@ def test_stale_entries_do_not_pile_up() -> None:
         due.put(Due(number, "p", "one"))
     assert len(due) == 1
     assert len(due._heap) < 2_000
+
+
+def test_what_is_put_back_does_not_overwrite_newer_news() -> None:
+    due = DueTimes()
+    due.put_all([Due(1, "p", "a"), Due(1, "p", "b")])
+    taken = due.take(1, 10)
+    due.put(Due(5, "p", "a"))
+    due.put_back(taken)
+    assert due.take(9, 10) == [Due(1, "p", "b"), Due(5, "p", "a")]

@@ -202,6 +202,22 @@ async def test_what_becomes_due_while_an_operation_commits_does_not_wait_for_it(
     assert service.expired()[2:] == [("000002",)], "none of them is asked for twice"
 
 
+async def test_a_commit_that_takes_long_holds_up_none_that_are_due_meanwhile(service: FakeService) -> None:
+    now = service.clock.now()
+    for number in range(5):
+        service.open(number, due=now + number * SECOND_US)
+    role = a_role(service)
+    service.open_gate.clear()
+    round_ = asyncio.create_task(role.round())
+    for _ in range(4 * SECOND_US // expire.APART_US + 10):
+        await settle(4)
+        service.clock.advance(us=expire.APART_US)
+    assert len(service.expired()) == 5
+    service.open_gate.set()
+    await round_
+    assert role.expired == 5
+
+
 async def test_few_triggers_are_under_way_at_once_however_many_are_due(
     service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The writer: bounds, order, splitting, stamps and retries, driven inline on a real connection; and
+"""The writer: order, splitting, stamps and retries, driven inline on a real connection; and
 what becomes of the store's threads when something fails that should not."""
 
 from __future__ import annotations
@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +25,14 @@ from narrows.operations.base import DEV
 from narrows.operations.triggers import OpenTrigger
 from narrows.storage import checkpoint, sqlite
 from narrows.storage.backend import run_now
-from narrows.storage.lookups import Touch, TriggerTag
+from narrows.storage.lookups import TriggerTag
 from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits, Transaction
 from narrows.storage.verify import verify
 from narrows.storage.writer import Outcome, Writer
 from narrows.testing import ManualClock
 from tests.storage.kit import SqliteBackend, opened
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """An operation that does what a test says."""
-
-    does: Any = lambda tx: None
-    background: bool = False
-    size_bytes: int = 0
-    touched: tuple[Touch, ...] = ()
-
-    def touches(self) -> tuple[Touch, ...]:
-        return self.touched
-
-    def apply(self, tx: Transaction) -> Any:
-        return self.does(tx)
+from tests.storage.steps import Step
 
 
 class Inline:
@@ -101,112 +85,6 @@ def _saving(project_id: str, then: BaseException | None = None) -> Step:
 def _tagging() -> Step:
     """Saves a row that it has not asked for."""
     return Step(does=lambda tx: tx.save(TriggerTag("default", "name", "value", "an id")))
-
-
-# ---- the queue -------------------------------------------------------------------------------
-
-
-def _put(writer: Writer, *operations: Step) -> None:
-    for operation in operations:
-        writer.put(Ticket(operation, operation.touches(), None))
-
-
-def _taken(writer: Writer) -> list[list[Any]]:
-    batches = []
-    while batch := writer.take_now():
-        batches.append([ticket.operation for ticket in batch])
-    return batches
-
-
-def test_the_queue_is_bounded_in_number(inline: Inline) -> None:
-    _put(inline.writer, *(Step() for _ in range(10)))
-    with pytest.raises(Unavailable, match="full"):
-        _put(inline.writer, Step())
-    inline.writer.take_now()
-    _put(inline.writer, Step())
-
-
-def test_the_queue_is_bounded_in_bytes_but_takes_one_larger_alone(inline: Inline) -> None:
-    _put(inline.writer, Step(size_bytes=5_000))
-    with pytest.raises(Unavailable, match="full"):
-        _put(inline.writer, Step(size_bytes=1))
-    inline.writer.take_now()
-    _put(inline.writer, Step(size_bytes=600), Step(size_bytes=400))
-    with pytest.raises(Unavailable):
-        _put(inline.writer, Step(size_bytes=1))
-
-
-def test_background_work_is_taken_although_the_queue_is_full(inline: Inline) -> None:
-    _put(inline.writer, *(Step() for _ in range(10)))
-    expiry = Step(background=True, size_bytes=5_000)
-    _put(inline.writer, expiry)
-    assert _taken(inline.writer)[0][-1] is expiry
-
-
-def test_background_work_is_not_starved_by_batches_that_are_always_full(tmp_path: Path) -> None:
-    writer = Writer(ManualClock(), Limits(), max_batch=2)
-    expiry = Step(background=True)
-    _put(writer, *(Step() for _ in range(4)), expiry)
-    first = _taken(writer)[0]
-    assert len(first) == 3
-    assert first[-1] is expiry
-
-
-def test_background_work_comes_behind_and_one_at_a_time(inline: Inline) -> None:
-    slow = [Step(background=True) for _ in range(2)]
-    quick = [Step() for _ in range(3)]
-    _put(inline.writer, slow[0], quick[0], slow[1], *quick[1:])
-    first, second = _taken(inline.writer)
-    assert first == [*quick, slow[0]]
-    assert second == [slow[1]]
-    assert first[-1] is slow[0]
-    assert second[0] is slow[1]
-
-
-def _touching(count: int) -> Step:
-    return Step(background=True, touched=tuple(("triggers_by_id", str(number)) for number in range(count)))
-
-
-@pytest.mark.parametrize(
-    ("touched", "batches"), [([1, 20, 107, 1], [3, 1]), ([129, 1], [1, 1]), ([1, 0, 1], [1, 1, 1])]
-)
-def test_small_background_operations_go_together_and_a_large_or_unbounded_one_alone(
-    inline: Inline, touched: list[int], batches: list[int]
-) -> None:
-    _put(inline.writer, *map(_touching, touched))
-    assert [len(batch) for batch in _taken(inline.writer)] == batches
-
-
-@pytest.mark.parametrize(
-    "step",
-    [Step(size_bytes=3 << 20), Step(touched=tuple(("projects_by_id", str(number)) for number in range(400)))],
-    ids=["bytes", "keys"],
-)
-def test_a_batch_is_bounded_in_bytes_and_keys(step: Step) -> None:
-    writer = Writer(ManualClock(), Limits())
-    _put(writer, *(step for _ in range(5)))
-    assert [len(batch) for batch in _taken(writer)] == [2, 2, 1]
-
-
-def test_a_batch_is_bounded_in_operations_and_one_too_large_goes_alone() -> None:
-    writer = Writer(ManualClock(), Limits(), max_batch=3)
-    _put(writer, *(Step() for _ in range(7)))
-    assert [len(batch) for batch in _taken(writer)] == [3, 3, 1]
-    _put(writer, Step(size_bytes=20 << 20), Step())
-    assert [len(batch) for batch in _taken(writer)] == [1, 1]
-
-
-def test_a_closed_queue_takes_nothing_and_is_drained() -> None:
-    writer = Writer(ManualClock(), Limits())
-    _put(writer, Step())
-    writer.close()
-    with pytest.raises(Unavailable, match="shutting down"):
-        _put(writer, Step())
-    assert writer.take() is not None
-    assert writer.take() is None
-
-
-# ---- execution -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), InvariantViolated("bug"), Conflict("late refusal")])

@@ -47,6 +47,10 @@ class DueTimes:
         for due in many:
             self.put(due)
 
+    def put_back(self, many: Iterable[Due]) -> None:
+        """What was taken, but for keys that have a newer due time by now."""
+        self.put_all(due for due in many if (due.project_id, due.id) not in self._at)
+
     def stands(self, due: Due) -> bool:
         """Whether the key is due at exactly that time."""
         return self._at.get((due.project_id, due.id)) == due.at

@@ -233,7 +233,8 @@ class ExpireTriggersRole(Role):
         next round takes the rest."""
         faults: list[Exception] = []
         async with asyncio.TaskGroup() as group:
-            for _ in range(OPERATIONS_A_ROUND):
+            begun = 0
+            while begun < OPERATIONS_A_ROUND and not faults:
                 now = self._clock.now()
                 self._revive_postponed(now)
                 room = min(TRIGGERS_AN_OPERATION, TRIGGERS_UNDER_WAY - self._under_way)
@@ -241,12 +242,11 @@ class ExpireTriggersRole(Role):
                 if not part and not self._under_way:
                     break
                 if part:
+                    begun += 1
                     self._under_way += len(part)
                     group.create_task(self._expire_or_put_back(part, faults))
                 await self._clock.sleep_until(now + APART_US, self._ended)
                 self._ended.clear()
-                if faults:
-                    break
         if faults:
             raise faults[0]
 
@@ -254,7 +254,7 @@ class ExpireTriggersRole(Role):
         try:
             await self._expire(part)
         except Exception as error:  # noqa: BLE001 - the round raises it when all have ended
-            self._due.put_all(part)
+            self._due.put_back(part)
             faults.append(error)
         finally:
             self._under_way -= len(part)

@@ -17,8 +17,9 @@ from narrows.storage.operation import Operation
 MAX_BATCH_OPERATIONS = 256
 MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
-#: The keys of background operations that go together; a larger one goes alone.
+#: The keys and bytes of background operations that go together; a larger one goes alone.
 MAX_BACKGROUND_TOUCHES = 128
+MAX_BACKGROUND_BYTES = 1 << 20
 
 
 class Ticket(NamedTuple):
@@ -115,10 +116,10 @@ class Queued:
     def _background_work(self) -> list[Ticket]:
         """One operation; or several, where all of them are small and tell what they touch."""
         work = [self._background.popleft()]
-        touches = len(work[0].touches) or MAX_BACKGROUND_TOUCHES
+        share = _share(work[0])
         while self._background and self._max_batch > 1:
-            touches += len(self._background[0].touches) or MAX_BACKGROUND_TOUCHES
-            if touches > MAX_BACKGROUND_TOUCHES:
+            share += _share(self._background[0])
+            if share > 1:
                 break
             work.append(self._background.popleft())
         return work
@@ -133,3 +134,10 @@ class Queued:
     @property
     def is_closing(self) -> bool:
         return self._closing
+
+
+def _share(ticket: Ticket) -> float:
+    """How much of the room for background operations in a batch this one takes. One that does not tell what it
+    touches takes all of it."""
+    touches = len(ticket.touches) or MAX_BACKGROUND_TOUCHES
+    return max(touches / MAX_BACKGROUND_TOUCHES, ticket.operation.size_bytes / MAX_BACKGROUND_BYTES)
