@@ -31,7 +31,7 @@ MODES = {
     "opens": ("open", "", 64),
 }
 #: A key that was asked for may have been sent although its reply was not counted.
-SPARE_KEYS = 200
+SPARE_KEYS = 600
 
 
 class Side:

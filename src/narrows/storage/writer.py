@@ -1,5 +1,5 @@
-"""The one writer: group commit without linger. The batch is whatever queued while the last commit
-ran (`queued.py`); idle latency is one commit, under load hundreds of operations share one.
+"""The one writer: group commit. The batch is whatever queued while the last commit ran (`queued.py`); idle
+latency is one commit, under load hundreds of operations share one.
 
     take -> begin -> load all touches() -> apply() each, in order -> turn -> hand out -> flush -> COMMIT -> answer
 
