@@ -2,7 +2,7 @@
 for two seconds each, there and back again. So what one differs from the other shows on a machine that is not
 quiet, too: absolute times do not count there, the ratios of neighbouring runs do.
 
-`python -m benchmarks.in_turn --database postgres --pairs 6 ../before .`; each checkout has its own `.venv`, the
+`python -m benchmarks.in_turn ../before . --database postgres --pairs 6`; each checkout has its own `.venv`, the
 schema and the benchmark are this one's.
 """
 
@@ -78,7 +78,7 @@ def _print(name: str, checkouts: list[Path], found: list[list[Load]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Measure checkouts against one another.", usage="%(prog)s [options] CHECKOUT CHECKOUT..."
+        description="Measure checkouts against one another.", usage="%(prog)s CHECKOUT CHECKOUT... [options]"
     )
     parser.add_argument("checkouts", nargs="+", type=lambda text: Path(text).resolve())
     parser.add_argument("--database", choices=sorted(DATABASES), default="sqlite")

@@ -37,6 +37,12 @@ def a_role(service: FakeService) -> ExpireTriggersRole:
     return role
 
 
+def begin_held_round(role: ExpireTriggersRole, service: FakeService) -> asyncio.Task[int | None]:
+    """A round none of whose operations ends before the gate opens."""
+    service.open_gate.clear()
+    return asyncio.create_task(role.round())
+
+
 async def rounds_until_idle(role: ExpireTriggersRole, clock: ManualClock) -> int:
     """Rounds as the loop would do them; returns when the next is due."""
     for _ in range(100):
@@ -188,8 +194,7 @@ async def test_what_becomes_due_while_an_operation_commits_does_not_wait_for_it(
     for number in range(3):
         service.open(number, due=now + number * expire.APART_US)
     role = a_role(service)
-    service.open_gate.clear()
-    round_ = asyncio.create_task(role.round())
+    round_ = begin_held_round(role, service)
     await settle()
     assert service.expired() == [("000000",)]
     service.clock.advance(us=expire.APART_US)
@@ -207,8 +212,7 @@ async def test_a_commit_that_takes_long_holds_up_none_that_are_due_meanwhile(ser
     for number in range(5):
         service.open(number, due=now + number * SECOND_US)
     role = a_role(service)
-    service.open_gate.clear()
-    round_ = asyncio.create_task(role.round())
+    round_ = begin_held_round(role, service)
     for _ in range(4 * SECOND_US // expire.APART_US + 10):
         await settle(4)
         service.clock.advance(us=expire.APART_US)
@@ -226,8 +230,7 @@ async def test_few_triggers_are_under_way_at_once_however_many_are_due(
     for number in range(200):
         service.open(number, due=service.clock.now())
     role = a_role(service)
-    service.open_gate.clear()
-    round_ = asyncio.create_task(role.round())
+    round_ = begin_held_round(role, service)
     for _ in range(10):
         await settle()
         service.clock.advance(us=expire.APART_US)
@@ -243,8 +246,7 @@ async def test_a_fault_of_one_operation_leaves_those_beside_it_alone(service: Fa
     service.open(0, due=now)
     service.open(1, due=now + expire.APART_US)
     role = a_role(service)
-    service.open_gate.clear()
-    round_ = asyncio.create_task(role.round())
+    round_ = begin_held_round(role, service)
     await settle()
     service.clock.advance(us=expire.APART_US)
     await settle()
