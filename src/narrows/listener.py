@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from narrows.config import Config
 from narrows.errors import StorageError
 from narrows.outbox import Gathering, Outbox
+from narrows.pace import Pace
 
 MAX_HEAD_BYTES = 64 << 10
 #: Requests that may wait on one connection behind the one that is being answered.
@@ -107,9 +108,10 @@ class Protocol(HttpToolsProtocol):
     cycle: Any
     scope: Any
 
-    def __init__(self, *, outbox: Outbox, **uvicorns: Any) -> None:
+    def __init__(self, *, outbox: Outbox, pace: Pace, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self._outbox = outbox
+        self._pace = pace
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport, self._outbox))  # type: ignore[arg-type]
@@ -142,6 +144,9 @@ class Protocol(HttpToolsProtocol):
         """Whether a request has begun whose headers are not complete: its scope is no cycle's yet."""
         scope, cycle = self.scope, self.cycle
         return scope is not None and (cycle is None or cycle.scope is not scope)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._pace.call(super()._start_asgi_task, cycle, app)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -210,12 +215,12 @@ def _without_upgrade(data: bytes) -> bytes:
 class Listener(uvicorn.Server):
     """One listening socket with its application."""
 
-    def __init__(self, app: Any, listening: socket.socket, config: Config) -> None:
+    def __init__(self, app: Any, listening: socket.socket, config: Config, pace: Pace) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 interface="asgi3",
-                http=partial(Protocol, outbox=Outbox()),  # type: ignore[arg-type]  # called as the class
+                http=partial(Protocol, outbox=Outbox(), pace=pace),  # type: ignore[arg-type]  # called as the class
                 ws="none",
                 lifespan="off",
                 log_config=None,

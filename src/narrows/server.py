@@ -205,8 +205,9 @@ async def _serve(config: Config, dev: bool, ready: Callable[[int], None], store:
             api.engine = engine
             engine.start()
             with _host_socket(config) as local:
-                listeners = [Listener(api, tcp, config)]
-                listeners += [] if local is None else [Listener(api.as_host, local, config)]
+                pace = service.store.pace
+                listeners = [Listener(api, tcp, config, pace)]
+                listeners += [] if local is None else [Listener(api.as_host, local, config, pace)]
                 collector.settle()
                 tasks = [asyncio.create_task(listener.serve_until(closing)) for listener in listeners]
                 collecting = asyncio.create_task(collector.look_now_and_then())

@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -147,6 +147,7 @@ class Server:
         self.api: Any = None
         self.loop: Any = None
         self.listener: Any = None
+        self.pace: Any = None
         self.port = 0
 
     def __enter__(self) -> Server:
@@ -170,7 +171,8 @@ class Server:
             self.api = create_app(service, ApiSettings(**self._settings))
             with socket.create_server(("127.0.0.1", 0)) as listening:
                 self.port = listening.getsockname()[1]
-                self.listener = Listener(self.api, listening, self._config)
+                self.pace = service.store.pace
+                self.listener = Listener(self.api, listening, self._config, self.pace)
                 serving = asyncio.create_task(self.listener.serve_until(self._stop))
                 await self.listener.is_ready()
                 self._ready.set()
@@ -178,6 +180,10 @@ class Server:
                 self.api.close()
                 service.feed.close()
                 await serving
+
+    def call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Call it in the thread of the server's loop, soon."""
+        self.loop.call_soon_threadsafe(function, *arguments)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import socket
 import struct
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -131,6 +133,15 @@ def test_a_client_that_says_it_sends_no_more_has_the_reply_that_is_ready(server:
             assert read_answer(connection).status == 200
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so, ten seconds at most."""
+    for _ in range(5_000):
+        if is_so():
+            return
+        threading.Event().wait(0.002)
+    raise AssertionError("it never came")
+
+
 def reset_behind(server: Server, requests: bytes) -> None:
     """Ask much at once, take a byte of the replies and reset the connection."""
     with server.connect() as connection:
@@ -148,6 +159,21 @@ def test_whoever_resets_his_connection_holds_up_nobody_elses_replies(
             other.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert other.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert not caplog.records, "and fills no log"
+
+
+def test_while_the_database_is_awaited_requests_begin_in_their_turn(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = server.pace.awaiting()
+    monkeypatch.setattr("narrows.pace.AT_ONCE", 0)
+    server.call(held.__enter__)
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(server.connect()) for _ in range(20)]
+        for connection in connections:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        until(lambda: len(server.pace._due) == len(connections))
+        server.call(held.__exit__, None, None, None)
+        assert all(connection.recv(65536).startswith(b"HTTP/1.1 200 ") for connection in connections)
 
 
 def test_requests_that_never_began_are_freed_with_their_connection(server: Server) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from narrows.errors import Unavailable
+from narrows.pace import Pace
 from narrows.storage.backend import Reader
 from narrows.storage.calls import Calls
 from narrows.storage.committed import Committed
 from narrows.storage.members import ALONE, Members
 from narrows.storage.operation import Operation
 from narrows.storage.queued import Ticket
-from narrows.storage.writer import Result, Writer
+from narrows.storage.writer import Outcome, Result, Writer
 
 log = logging.getLogger("narrows.storage")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,6 +57,8 @@ class Front:
         #: What was asked of a database server, by who asked.
         self.calls: Mapping[str, Calls] = {}
         self._on_commit = on_commit
+        #: How the event loop's turns are shared out between requests and the writers.
+        self.pace = Pace()
         #: What came in this turn of the event loop.
         self._arrived: list[tuple[Ticket, asyncio.Future[Any]]] = []
 
@@ -96,9 +99,15 @@ class Front:
                 self._on_commit(result.committed)
             for outcome in result.outcomes:
                 future = next(tickets).future
-                if future is None or future.done():
-                    continue
-                if outcome.error is not None:
-                    future.set_exception(outcome.error)
-                else:
-                    future.set_result(outcome.value)
+                if future is not None:
+                    self.pace.call(_tell, future, outcome)
+
+
+def _tell(future: asyncio.Future[Any], outcome: Outcome) -> None:
+    """Let who waits go on, if he has not gone."""
+    if future.done():
+        return
+    if outcome.error is not None:
+        future.set_exception(outcome.error)
+    else:
+        future.set_result(outcome.value)

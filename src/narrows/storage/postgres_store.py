@@ -19,6 +19,7 @@ import asyncpg
 from narrows.clock import Clock, DatabaseClock
 from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import connecting, postgres_schema
+from narrows.storage.at_work import AtWork
 from narrows.storage.backend import BackendFailure
 from narrows.storage.calls import NODES, READERS, WRITERS, Calls
 from narrows.storage.committed import Committed
@@ -39,6 +40,8 @@ log = logging.getLogger("narrows.storage")
 FIRST_PAUSE_SECS: Final = 0.1
 LONGEST_PAUSE_SECS: Final = 2.0
 CLOSE_SECS: Final = 10.0
+#: A batch that takes longer holds up no others.
+PATIENCE_SECS: Final = 0.02
 NO_INTERESTS: Final = Interests({}, frozenset())
 
 
@@ -72,13 +75,14 @@ class PostgresStore(Front):
         self._node_id = clock.random_bytes(16).hex()
         self.calls = {WRITERS: Calls(), READERS: Calls(), NODES: Calls()}
         self._wake = asyncio.Event()
+        self._at_work = AtWork()
         self.writer = Writer(
             self.clock,
             limits or Limits(),
             max_queue=max_queue,
             max_batch=max_batch,
             failpoint=failpoint,
-            wake=self._wake.set,
+            wake=self._awaken,
         )
         self._connections = [self._writing(number) for number in range(access.writers)]
         self._idle_readers = [self._reader() for _ in range(access.readers)]
@@ -274,15 +278,36 @@ class PostgresStore(Front):
 
     async def _write(self, connection: PostgresConnection) -> None:
         """One writer: whatever queued while its last commit ran is its next batch."""
+        loop = asyncio.get_running_loop()
         while True:
-            batch = self.writer.take_now()
+            batch = self._take()
             if batch:
-                self._answer(batch, await self._execute(connection, batch))
+                with self._at_work.batch(len(batch)) as is_late, self.pace.awaiting():
+                    late = loop.call_later(PATIENCE_SECS, self._go_past, is_late)
+                    self._answer(batch, await self._execute(connection, batch))
+                    late.cancel()
             elif self.writer.is_closing:
                 return
             else:
                 self._wake.clear()
                 await self._wake.wait()
+
+    def _take(self) -> list[Ticket]:
+        """What an idle writer does next, perhaps nothing."""
+        waiting = self.writer.queue_length
+        if self.writer.is_closing or self._at_work.is_one_more_worth_it(waiting):
+            return self.writer.take_now()
+        return []
+
+    def _go_past(self, is_late: Callable[[], None]) -> None:
+        """Let another writer go to work beside a batch that takes long."""
+        is_late()
+        self._awaken()
+
+    def _awaken(self) -> None:
+        """Wake the idle writers, if there is something for one of them."""
+        if self.writer.is_closing or self._at_work.is_one_more_worth_it(self.writer.queue_length):
+            self._wake.set()
 
     async def _execute(self, connection: PostgresConnection, batch: list[Ticket]) -> list[Result]:
         try:
