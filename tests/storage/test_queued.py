@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from narrows.errors import Unavailable
-from narrows.storage import queued
-from narrows.storage.queued import LINGER_BEHIND, Ticket
+from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Writer
 from narrows.testing import ManualClock
@@ -125,45 +124,3 @@ def test_a_closed_queue_takes_nothing_and_is_drained() -> None:
         _put(writer, Step())
     assert writer.take() is not None
     assert writer.take() is None
-
-
-class Moment:
-    """The moment that a queue lingers: what comes meanwhile."""
-
-    def __init__(self, queue: Writer, comes: int) -> None:
-        self._queue, self._comes = queue, comes
-        self.count = 0
-
-    def wait(self, secs: float) -> None:
-        self.count += 1
-        _put(self._queue, *(Step() for _ in range(self._comes)))
-
-
-@pytest.mark.parametrize(
-    ("first", "waiting", "lingered"),
-    [(LINGER_BEHIND, 1, 1), (LINGER_BEHIND - 1, 1, 0), (LINGER_BEHIND, LINGER_BEHIND, 0)],
-)
-def test_only_behind_a_large_batch_the_next_waits_to_grow_and_only_if_it_is_smaller(
-    monkeypatch: pytest.MonkeyPatch, first: int, waiting: int, lingered: int
-) -> None:
-    queue = Writer(ManualClock(), Limits())
-    moment = Moment(queue, 5)
-    monkeypatch.setattr(queue, "_closed", moment)
-    _put(queue, *(Step() for _ in range(first)))
-    assert queue.take() is not None
-    _put(queue, *(Step() for _ in range(waiting)))
-    batch = queue.take()
-    assert batch is not None
-    assert (len(batch), moment.count) == (waiting + 5 * lingered, lingered)
-
-
-def test_a_queue_that_closes_does_not_linger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queued, "LINGER_SECS", 60.0)
-    queue = Writer(ManualClock(), Limits())
-    _put(queue, *(Step() for _ in range(LINGER_BEHIND)))
-    assert queue.take() is not None
-    _put(queue, Step())
-    queue.close()
-    batch = queue.take()
-    assert batch is not None
-    assert len(batch) == 1

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Final
+
+#: Beside a batch of more operations no other one begins, unless it takes long.
+HANDFUL: Final = 8
 
 
 class AtWork:
@@ -14,9 +18,11 @@ class AtWork:
         self._timely: list[int] = []
 
     def is_one_more_worth_it(self, waiting: int) -> bool:
-        """Whether an idle writer takes what waits: as many operations as a batch that is under way, or more. Fewer
-        wait a moment and share the next one's trips to the database, where those are not late."""
-        return waiting >= max(self._timely, default=0)
+        """Whether an idle writer takes what waits. Beside a handful that is under way as many or more are worth
+        their trips to the database; beside a larger batch, which comes where senders are many, nothing is: all that
+        waits shares the next one's."""
+        largest = max(self._timely, default=0)
+        return largest <= HANDFUL and waiting >= largest
 
     @contextlib.contextmanager
     def batch(self, operations: int) -> Iterator[Callable[[], None]]:

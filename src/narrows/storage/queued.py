@@ -17,9 +17,6 @@ from narrows.storage.operation import Operation
 MAX_BATCH_OPERATIONS = 256
 MAX_BATCH_TOUCHES = 1_024
 MAX_BATCH_BYTES = 8 << 20
-#: Behind a batch of so many operations a thread that takes the next one waits this long for it to grow.
-LINGER_BEHIND = 16
-LINGER_SECS = 0.001
 #: The keys and bytes of background operations that go together; a larger one goes alone.
 MAX_BACKGROUND_TOUCHES = 128
 MAX_BACKGROUND_BYTES = 1 << 20
@@ -47,9 +44,6 @@ class Queued:
         self._background: deque[Ticket] = deque()
         self._queued_bytes = 0
         self._closing = False
-        self._closed = threading.Event()
-        #: How many operations the last batch had that `take` answered with.
-        self._taken = 0
         self._condition = threading.Condition()
 
     @property
@@ -93,17 +87,7 @@ class Queued:
                 if self._closing:
                     return None
                 self._condition.wait()
-        self._linger()
-        with self._condition:
-            batch = self._next_batch()
-            self._taken = len(batch)
-            return batch
-
-    def _linger(self) -> None:
-        """Behind a large batch wait a moment for as many again: its senders have just been answered, and the
-        event loop, which hears them, has Python's lock for itself meanwhile."""
-        if LINGER_BEHIND <= self._taken > len(self._foreground):
-            self._closed.wait(LINGER_SECS)
+            return self._next_batch()
 
     def take_now(self) -> list[Ticket]:
         """The next batch without waiting, perhaps empty."""
@@ -144,7 +128,6 @@ class Queued:
         """Take nothing new; `take` drains what is queued and then answers None."""
         with self._condition:
             self._closing = True
-            self._closed.set()
             self._condition.notify_all()
         self._wake()
 

@@ -8,19 +8,23 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from narrows.storage import postgres_store
-from narrows.storage.front import HANDED_OVER_AT_ONCE
+from narrows.storage import front, postgres_store
+from narrows.storage.at_work import HANDFUL
 from tests.storage.kit import Bench, PostgresBackend
 from tests.storage.nodes.kit import PATIENCE_SECS, Points, node
 
-#: Few enough to be handed over at once.
-MANY = HANDED_OVER_AT_ONCE
+MANY = HANDFUL + 1
 
 
 @pytest.fixture
 def no_batch_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time alone brings no second writer to work."""
     monkeypatch.setattr(postgres_store, "PATIENCE_SECS", 3_600.0)
+
+
+@pytest.fixture(autouse=True)
+def what_comes_at_once_is_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "HANDED_OVER_AT_ONCE", 10 * MANY)
 
 
 @asynccontextmanager
@@ -43,19 +47,28 @@ async def test_a_batch_that_takes_long_holds_up_no_others(database: PostgresBack
 
 
 @pytest.mark.usefixtures("no_batch_is_late")
-async def test_a_few_that_come_beside_a_batch_share_the_next_commit(database: PostgresBackend) -> None:
-    async with held(database, MANY) as (bench, points):
-        behind = [asyncio.create_task(bench.open(f"k{number}", 0)) for number in range(MANY - 1)]
+async def test_a_few_that_come_beside_a_handful_share_the_next_commit(database: PostgresBackend) -> None:
+    await wait_behind(database, HANDFUL, HANDFUL - 1)
+
+
+@pytest.mark.usefixtures("no_batch_is_late")
+async def test_all_that_come_beside_a_larger_batch_share_the_next_commit(database: PostgresBackend) -> None:
+    await wait_behind(database, MANY, 2 * MANY)
+
+
+async def wait_behind(database: PostgresBackend, operations: int, behind: int) -> None:
+    async with held(database, operations) as (bench, points):
+        waiting = [asyncio.create_task(bench.open(f"k{number}", 0)) for number in range(behind)]
         await bench.stats()  # in its time an idle writer would long have begun
-        assert bench.store.writer.queue_length == len(behind)
+        assert bench.store.writer.queue_length == behind
         assert points.seen.count("begin") == 1
-    await asyncio.gather(*behind)
+    await asyncio.gather(*waiting)
     assert points.seen.count("begin") == 2
 
 
 @pytest.mark.usefixtures("no_batch_is_late")
-@pytest.mark.parametrize("operations", [1, MANY])
-async def test_as_many_that_come_beside_a_batch_get_a_commit_of_their_own(
+@pytest.mark.parametrize("operations", [1, HANDFUL])
+async def test_as_many_that_come_beside_a_handful_get_a_commit_of_their_own(
     database: PostgresBackend, operations: int
 ) -> None:
     async with held(database, operations) as (bench, points):
