@@ -1,6 +1,7 @@
 """Checkouts of this project against one another: their servers run side by side, and wrk asks one after the other
-for two seconds each, there and back again. So what one differs from the other shows on a machine that is not
-quiet, too: absolute times do not count there, the ratios of neighbouring runs do.
+for a second each, there and back again. So what one differs from the other shows on a machine that is not quiet,
+too: absolute times do not count there, the ratios of neighbouring runs do. What is printed of them is their
+geometric mean and its standard error.
 
 `python -m benchmarks.in_turn ../before . --database postgres --pairs 6`; each checkout has its own `.venv`, the
 schema and the benchmark are this one's.
@@ -9,6 +10,7 @@ schema and the benchmark are this one's.
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,13 +67,14 @@ def _keys(rows: int) -> dict[str, Path]:
 
 def _print(name: str, checkouts: list[Path], found: list[list[Load]]) -> None:
     for checkout, runs in zip(checkouts, found, strict=True):
-        ratios = [one.per_sec / first.per_sec for one, first in zip(runs, found[0], strict=True)]
+        logs = [math.log(one.per_sec / first.per_sec) for one, first in zip(runs, found[0], strict=True)]
+        error = statistics.stdev(logs) / math.sqrt(len(logs))
         rate, p50, p99 = (
             statistics.median(getattr(one, what) for one in runs) for what in ("per_sec", "p50_ms", "p99_ms")
         )
         print(
             f"{name:8} {checkout.name:16} {rate:7.0f}/s  p50 / p99 {p50:6.2f} / {p99:6.2f} ms  "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}) times the first",
+            f"{math.exp(statistics.mean(logs)):.2f} +- {error:.2f} times the first",
             flush=True,
         )
 
@@ -83,10 +86,12 @@ def main() -> None:
     parser.add_argument("checkouts", nargs="+", type=lambda text: Path(text).resolve())
     parser.add_argument("--database", choices=sorted(DATABASES), default="sqlite")
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--pairs", type=int, default=6)
-    parser.add_argument("--secs", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--secs", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=sorted(MODES), default=list(MODES))
     given = parser.parse_args()
+    if given.pairs < 2:
+        parser.error("one pair says nothing about how far pairs differ: --pairs 2 or more")
     with run.alone():
         measure(given)
 

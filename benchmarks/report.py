@@ -7,6 +7,7 @@ import platform
 import re
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,8 @@ def machine() -> str:
     memory_kib = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
     name = model[1] if model else platform.processor()
     gib = int(memory_kib[1]) / 1024**2 if memory_kib else 0
-    return f"{os.cpu_count()} x {name}, {gib:.0f} GiB, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+    python = f"Python {platform.python_version()} at {sys.base_prefix}"
+    return f"{os.cpu_count()} x {name}, {gib:.0f} GiB, {python}, {platform.system()} {platform.release()}"
 
 
 def commit() -> str:
