@@ -112,19 +112,28 @@ class Protocol(HttpToolsProtocol):
         super().__init__(**uvicorns)
         self._outbox = outbox
         self._pace = pace
+        #: A request that begins in its turn.
+        self._planned: Any = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Gathering(transport, self._outbox))  # type: ignore[arg-type]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._begin()  # or it would begin when nobody at a stop of the server waits for it any more
         super().connection_lost(exc)
         # Requests that have not begun hold this connection, and it them: only the collector of cycles
         # would free them.
         self.pipeline.clear()
 
-    def eof_received(self) -> None:
-        # Who sends no more may still read: the transport closes itself behind this.
+    def eof_received(self) -> bool:  # type: ignore[override]  # as the event loop has it
+        # Who sends no more may still read what is ready: the transport closes itself behind this, or a turn later
+        # where a request has not had its own yet.
         self.transport.flush()  # type: ignore[attr-defined]  # a Gathering
+        is_under_way = self.cycle is not None and not self.cycle.response_complete
+        if is_under_way:
+            self._begin()
+            self.loop.call_soon(self.transport.close)
+        return is_under_way
 
     def data_received(self, data: bytes) -> None:
         cycle = self.cycle
@@ -146,7 +155,14 @@ class Protocol(HttpToolsProtocol):
         return scope is not None and (cycle is None or cycle.scope is not scope)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        self._pace.call(super()._start_asgi_task, cycle, app)
+        self._planned = (cycle, app)
+        self._pace.call(self._begin)
+
+    def _begin(self) -> None:
+        """Begin the request that is planned, if it has not begun."""
+        planned, self._planned = self._planned, None
+        if planned is not None:
+            super()._start_asgi_task(*planned)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -47,11 +47,13 @@ class Pace:
 
     def _go_on(self) -> None:
         many = AT_ONCE if self._awaited else len(self._due)
-        for function, arguments in [self._due.popleft() for _ in range(min(many, len(self._due)))]:
+        for _ in range(min(many, len(self._due))):
+            function, arguments = self._due[0]
             try:
                 function(*arguments)
             except Exception:
                 # A fault of one is not the others'.
                 log.exception("what was due could not be called")
+            self._due.popleft()  # behind the call: what that one calls in turn comes behind those that are due
         if self._due:
             asyncio.get_running_loop().call_soon(self._go_on)

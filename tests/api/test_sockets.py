@@ -125,12 +125,30 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_changes_nothing(server: 
     assert server.ask("GET /v1/events/leaving HTTP/1.1").json["status"] == "waiting"
 
 
-def test_a_client_that_says_it_sends_no_more_has_the_reply_that_is_ready(server: Server) -> None:
-    for _ in range(50):
-        with server.connect() as connection:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            connection.shutdown(socket.SHUT_WR)
-            assert read_answer(connection).status == 200
+@pytest.mark.parametrize("is_database_awaited", [False, True])
+def test_a_client_that_says_it_sends_no_more_has_the_reply_that_is_ready(
+    server: Server, monkeypatch: pytest.MonkeyPatch, is_database_awaited: bool
+) -> None:
+    monkeypatch.setattr("narrows.pace.AT_ONCE", 0)  # its turn would not come before the end of the connection
+    with awaited(server) if is_database_awaited else contextlib.nullcontext():
+        for _ in range(50):
+            with server.connect() as connection:
+                connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                assert read_answer(connection).status == 200
+
+
+@contextlib.contextmanager
+def awaited(server: Server) -> Iterator[None]:
+    """While a writer of PostgreSQL has a batch under way."""
+    held = server.pace.awaiting()
+    server.call(held.__enter__)
+    until(lambda: server.pace._awaited == 1)
+    try:
+        yield
+    finally:
+        server.call(held.__exit__, None, None, None)
+        until(lambda: server.pace._awaited == 0)
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -164,16 +182,29 @@ def test_whoever_resets_his_connection_holds_up_nobody_elses_replies(
 def test_while_the_database_is_awaited_requests_begin_in_their_turn(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = server.pace.awaiting()
     monkeypatch.setattr("narrows.pace.AT_ONCE", 0)
-    server.call(held.__enter__)
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(server.connect()) for _ in range(20)]
-        for connection in connections:
-            connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        until(lambda: len(server.pace._due) == len(connections))
-        server.call(held.__exit__, None, None, None)
+        with awaited(server):
+            for connection in connections:
+                connection.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            until(lambda: len(server.pace._due) == len(connections))
         assert all(connection.recv(65536).startswith(b"HTTP/1.1 200 ") for connection in connections)
+
+
+def test_a_request_whose_connection_is_lost_before_its_turn_begins_at_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_wait(server, "lost")
+    monkeypatch.setattr("narrows.pace.AT_ONCE", 0)
+    with awaited(server):
+        with server.connect() as connection:
+            connection.sendall(b"DELETE /v1/events/lost HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            until(lambda: len(server.pace._due) == 1)
+        until(lambda: not server.listener.server_state.connections)
+        assert server.listener.server_state.tasks, "a stop of the server waits for these"
+    until(lambda: not server.listener.server_state.tasks)
+    assert server.ask("GET /v1/events/lost HTTP/1.1").json["status"] == "canceled"
 
 
 def test_requests_that_never_began_are_freed_with_their_connection(server: Server) -> None:

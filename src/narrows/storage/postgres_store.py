@@ -41,7 +41,7 @@ FIRST_PAUSE_SECS: Final = 0.1
 LONGEST_PAUSE_SECS: Final = 2.0
 CLOSE_SECS: Final = 10.0
 #: A batch that takes longer holds up no others.
-PATIENCE_SECS: Final = 0.02
+PATIENCE_SECS: Final = 0.01
 NO_INTERESTS: Final = Interests({}, frozenset())
 
 
@@ -159,6 +159,7 @@ class PostgresStore(Front):
         for task in self._others:
             task.cancel()
         await asyncio.gather(*self._writers, *self._others, *self._reads, return_exceptions=True)
+        self._refuse_queued("The server is shutting down. Send again in a moment.")
         if self._others:
             await self._tell_now()
         await self._membership.leave()
@@ -277,12 +278,13 @@ class PostgresStore(Front):
     # ---- writes ---------------------------------------------------------------------------------
 
     async def _write(self, connection: PostgresConnection) -> None:
-        """One writer: whatever queued while its last commit ran is its next batch."""
+        """One writer: whatever queued meanwhile is its next batch."""
         loop = asyncio.get_running_loop()
         while True:
             batch = self._take()
             if batch:
                 with self._at_work.batch(len(batch)) as is_late, self.pace.awaiting():
+                    self._awaken()  # a full batch may leave something behind
                     late = loop.call_later(PATIENCE_SECS, self._go_past, is_late)
                     self._answer(batch, await self._execute(connection, batch))
                     late.cancel()
@@ -305,7 +307,7 @@ class PostgresStore(Front):
         self._awaken()
 
     def _awaken(self) -> None:
-        """Wake the idle writers, if there is something for one of them."""
+        """Wake the idle writers, where one of them would take what waits."""
         if self.writer.is_closing or self._at_work.is_one_more_worth_it(self.writer.queue_length):
             self._wake.set()
 
@@ -327,10 +329,13 @@ class PostgresStore(Front):
         self.failure = reason
         log.critical(reason)
         self.writer.close()
+        self._refuse_queued(reason)
+        self._on_fatal(reason)
+
+    def _refuse_queued(self, reason: str) -> None:
         while refused := self.writer.take_now():
             error = Unavailable(reason, retry_after_secs=5)
             self._answer(refused, [Result([Outcome(error=error) for _ in refused], None)])
-        self._on_fatal(reason)
 
     def _committed(self, committed: Committed) -> None:
         self._publish(committed)
