@@ -85,7 +85,7 @@ def main() -> None:
     )
     parser.add_argument("checkouts", nargs="+", type=lambda text: Path(text).resolve())
     parser.add_argument("--database", choices=sorted(DATABASES), default="sqlite")
-    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--pairs", type=int, default=12)
     parser.add_argument("--secs", type=int, default=1)
     parser.add_argument("--only", nargs="+", choices=sorted(MODES), default=list(MODES))
