@@ -11,6 +11,7 @@ import pytest
 
 from narrows.engine.feed import Feed
 from narrows.engine.loop import LONGEST_PAUSE_US, SAFETY_POLL_US, Engine, Role
+from narrows.errors import Unavailable
 from narrows.storage.committed import Committed
 from narrows.testing import ManualClock, settle
 
@@ -145,6 +146,20 @@ async def test_an_error_is_logged_counted_and_retried_with_a_growing_pause(
     await settle()
     assert stats.consecutive_errors == 0
     assert stats.rounds == 1
+    await engine.stop()
+
+
+async def test_a_database_that_is_away_is_told_in_a_line_without_a_stack_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = ManualClock()
+    engine, _ = an_engine(clock, Scripted(clock, Unavailable("The database cannot be reached.")))
+    with caplog.at_level(logging.ERROR, "narrows.engine"):
+        engine.start()
+        await settle()
+    (record,) = caplog.records
+    assert record.exc_info is None
+    assert "The database cannot be reached." in record.getMessage()
     await engine.stop()
 
 

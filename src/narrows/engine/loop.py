@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from narrows.engine.stats import RoleStats
+from narrows.errors import Unavailable
 from narrows.storage.news import Interests
 
 if TYPE_CHECKING:
@@ -134,11 +135,13 @@ class Runner:
         stats.consecutive_errors += 1
         stats.last_error = f"{type(error).__name__}: {error}"
         stats.last_error_at = now
-        # One stack trace tells it; a fault that goes on must not fill the log with them.
+        # One stack trace tells it; a fault that goes on must not fill the log with them. Of a database that is
+        # away it tells nothing.
+        is_new = stats.consecutive_errors == 1 and not isinstance(error, Unavailable)
         log.error(
             "the role %s failed (%d in a row); next try in %d ms: %s",
             stats.name, stats.consecutive_errors, pause // 1000, stats.last_error,
-            exc_info=error if stats.consecutive_errors == 1 else None,
+            exc_info=error if is_new else None,
         )  # fmt: skip
         return now + pause
 
