@@ -15,6 +15,9 @@ import pytest
 from narrows.config import Config
 from tests.api.harness import Server, read_answer
 
+#: A connection that is closed with it is reset.
+NO_LINGER = struct.pack("ii", 1, 0)
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
@@ -165,7 +168,7 @@ def reset_behind(server: Server, requests: bytes) -> None:
     with server.connect() as connection:
         connection.sendall(requests)
         connection.recv(1)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
 
 
 def test_whoever_resets_his_connection_holds_up_nobody_elses_replies(
@@ -201,6 +204,7 @@ def test_a_request_whose_connection_is_lost_before_its_turn_begins_at_once(
         with server.connect() as connection:
             connection.sendall(b"DELETE /v1/events/lost HTTP/1.1\r\nhost: localhost\r\n\r\n")
             until(lambda: len(server.pace._due) == 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         until(lambda: not server.listener.server_state.connections)
         assert server.listener.server_state.tasks, "a stop of the server waits for these"
     until(lambda: not server.listener.server_state.tasks)
