@@ -98,8 +98,11 @@ class Life:
 
     async def rest(self) -> None:
         """Until every role sleeps, with looks at the store in between."""
+        store = self.bench.store
         for _ in range(20):
             await self.bench.stats()
+            while store.queue_length or store.pace._awaited:  # a commit may take longer than many looks
+                await self.bench.stats()
             await settle(10)
 
     async def half_a_minute(self) -> None:
