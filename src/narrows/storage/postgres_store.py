@@ -281,7 +281,7 @@ class PostgresStore(Front):
         """One writer: whatever queued meanwhile is its next batch."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = self._take()
+            batch = self.writer.take_now() if self._may_take() else []
             if batch:
                 with self._at_work.batch(len(batch)) as is_late, self.pace.awaiting():
                     self._awaken()  # a full batch may leave something behind
@@ -294,22 +294,19 @@ class PostgresStore(Front):
                 self._wake.clear()
                 await self._wake.wait()
 
-    def _take(self) -> list[Ticket]:
-        """What an idle writer does next, perhaps nothing."""
-        waiting = self.writer.queue_length
-        if self.writer.is_closing or self._at_work.is_one_more_worth_it(waiting):
-            return self.writer.take_now()
-        return []
+    def _may_take(self) -> bool:
+        """Whether an idle writer takes what waits."""
+        return self.writer.is_closing or self._at_work.is_one_more_worth_it(self.writer.queue_length)
+
+    def _awaken(self) -> None:
+        """Wake the idle writers, where one of them would take what waits."""
+        if self._may_take():
+            self._wake.set()
 
     def _go_past(self, is_late: Callable[[], None]) -> None:
         """Let another writer go to work beside a batch that takes long."""
         is_late()
         self._awaken()
-
-    def _awaken(self) -> None:
-        """Wake the idle writers, where one of them would take what waits."""
-        if self.writer.is_closing or self._at_work.is_one_more_worth_it(self.writer.queue_length):
-            self._wake.set()
 
     async def _execute(self, connection: PostgresConnection, batch: list[Ticket]) -> list[Result]:
         try:
