@@ -66,7 +66,7 @@ class FinishDeliveries:
             for claimed, _ in self.ended
             for touch in (
                 ("deliveries_by_id", claimed.project_id, claimed.id),
-                ("triggers_by_id", claimed.project_id, claimed.trigger_id),
+                ("triggers_to_change", claimed.project_id, claimed.trigger_id),
             )
         ]
 
@@ -104,7 +104,7 @@ class RetryDelivery(ProjectOperation):
         return [
             *self.credential(),
             ("deliveries_by_id", self.project_id, self.delivery_id),
-            ("triggers_by_id", self.project_id, self.trigger_id),
+            ("triggers_to_change", self.project_id, self.trigger_id),
         ]
 
     def apply(self, tx: Transaction) -> Delivery:

@@ -85,7 +85,7 @@ class DeleteTriggers:
         credential: list[Touch] = [("api_keys_by_id", self.actor.api_key_id)] if self.actor.api_key_id else []
         return [
             *credential,
-            *(("triggers_by_id", *key) for key in self.ids),
+            *(("triggers_to_change", *key) for key in self.ids),
             *(("wait_groups_by_id", *key) for key in self.wait_groups),
             *(("replay_tally_by_group", *key) for key in self.wait_groups),
         ]

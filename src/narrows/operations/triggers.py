@@ -117,7 +117,7 @@ class ExtendTrigger(ProjectOperation):
     timeout_secs: int
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("triggers_by_id", self.project_id, self.trigger_id)]
+        return [*self.credential(), ("triggers_to_change", self.project_id, self.trigger_id)]
 
     def apply(self, tx: Transaction) -> TriggerOutcome:
         self.authorize(tx)

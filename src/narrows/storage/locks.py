@@ -43,6 +43,7 @@ _NAMED: dict[str, tuple[str, int, bool]] = {
 _ROWS: dict[str, str] = {
     "triggers_by_key": "trigger_keys",
     "triggers_by_id": "trigger_ids",
+    "triggers_to_change": "triggers_to_change",
     "callback_urls_by_hash": "token_hashes",
     "held_by_event_id": "event_ids",
     "runs_by_id": "run_ids",
@@ -62,6 +63,7 @@ class Locks(NamedTuple):
     names: list[tuple[int, bool]]
     trigger_keys: list[Touch]
     trigger_ids: list[Touch]
+    triggers_to_change: list[Touch]
     token_hashes: list[Touch]
     event_ids: list[Touch]
     run_ids: list[Touch]
@@ -72,30 +74,42 @@ class Locks(NamedTuple):
 
     @property
     def has_roots(self) -> bool:
-        return bool(
-            self.trigger_keys or self.trigger_ids or self.token_hashes or self.event_ids or self.run_ids
-        )
+        return any(self[_FIRST_ROW:_BEHIND_ROOTS])
+
+    @property
+    def are_triggers_alone(self) -> bool:
+        """Whether no row but triggers needs a lock, and those only if they belong to something that does."""
+        return bool(self.trigger_keys or self.trigger_ids) and not any(self[_BEHIND_TRIGGERS:])
 
     @property
     def job_names(self) -> list[int]:
         """The names of the jobs of all projects whose roots are named: a workflow run that advances starts runs of
         them, most likely."""
-        named = (self.trigger_keys, self.trigger_ids, self.run_ids)
+        named = (self.trigger_keys, self.trigger_ids, self.triggers_to_change, self.run_ids)
         return sorted({name_of("jobs", key[0]) for keys in named for key in keys})
+
+
+_FIRST_ROW = Locks._fields.index("trigger_keys")
+_BEHIND_TRIGGERS = Locks._fields.index("triggers_to_change")
+_BEHIND_ROOTS = Locks._fields.index("claimed_jobs")
 
 
 def needed(touches: Iterable[Touch]) -> Locks:
     """The locks of a batch."""
-    names: dict[int, bool] = {}
+    names: dict[tuple[str, ...], bool] = {}
     rows: dict[str, dict[Touch, None]] = {field: {} for field in Locks._fields[1:]}
     for lookup, *key in touches:
         if (named := _NAMED.get(lookup)) is not None:
             kind, columns, excludes = named
-            number = name_of(kind, *key[:columns])
-            names[number] = names.get(number, False) or excludes
+            name = (kind, *key[:columns])
+            names[name] = names.get(name, False) or excludes
         if (field := _ROWS.get(lookup)) is not None:
             rows[field][tuple(key[:2]) if field == "claimed_jobs" else tuple(key)] = None
-    return Locks(sorted(names.items()), **{field: list(keys) for field, keys in rows.items()})
+    numbers: dict[int, bool] = {}
+    for name, excludes in names.items():
+        number = name_of(*name)
+        numbers[number] = numbers.get(number, False) or excludes
+    return Locks(sorted(numbers.items()), **{field: list(keys) for field, keys in rows.items()})
 
 
 def key_name(project_id: str, event_key: str) -> int:

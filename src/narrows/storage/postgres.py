@@ -1,5 +1,5 @@
-"""PostgreSQL by asyncpg: connections as readers and writers see them. No session state is relied on, so
-that a pooler that lends a server connection for one transaction may stand in between.
+"""PostgreSQL by asyncpg: a connection as writers see it (readers: `postgres_reader.py`). No session state is relied
+on, so that a pooler that lends a server connection for one transaction may stand in between.
 
 The connection itself is a `Line` (`line.py`). Who opens them, and how many, is in `postgres_store.py`; which
 locks a batch needs in `locks.py`.
@@ -13,82 +13,19 @@ from typing import Any, Final
 
 from narrows.core.records import Trigger
 from narrows.core.states import TriggerStatus
-from narrows.errors import NarrowsError, StorageError, Unavailable
 from narrows.storage import locks, together
 from narrows.storage.at_hand import CLAIMED, WITH_LOCKS, AtHand, asked
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
+from narrows.storage.connecting import SET_LOCAL
 from narrows.storage.line import Line
-from narrows.storage.postgres_errors import LOST, explain, failure_of, is_lost, is_taken
+from narrows.storage.looked import SETTLE, TRIGGERS, Looked, belongs_to_a_run
+from narrows.storage.postgres_errors import failure_of, is_lost, is_taken
 from narrows.storage.statements import encoded
 
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
-#: Of a session, or where a pooler lends it, of each transaction. Statements are lookups by key, whatever
-#: the statistics say; planned once, they would stay as they were planned for an empty table.
-SETTINGS: Final = {
-    "statement_timeout": "10000",
-    "lock_timeout": "8000",
-    "idle_in_transaction_session_timeout": "10000",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "jit": "off",
-}
-_SET_LOCAL: Final = "".join(f"set local {name} = {value}; " for name, value in SETTINGS.items())
-_ROOT_LOOKUPS: Final = {"triggers_by_key", "triggers_by_id"}
 _STATUS: Final = Trigger._fields.index("status")
-
-
-class PostgresReader:
-    """A connection that reads. Each read is one transaction, which a pooler keeps on one server."""
-
-    def __init__(self, line: Line, now: Callable[[], int]) -> None:
-        self.line = line
-        self._now = now
-
-    @property
-    def now(self) -> int:
-        return self._now()
-
-    async def rows(self, statement: str, **parameters: Any) -> list[Row]:
-        try:
-            return await self.line.rows(statement, parameters)
-        except Exception as error:
-            raise explain(error) from error
-
-    async def load(self, statement: str, rows: list[Row]) -> list[Row]:
-        try:
-            return await self.line.load(statement, rows)
-        except Exception as error:
-            raise explain(error) from error
-
-    async def perform(self, read: Any) -> Any:
-        """Run a read. What goes wrong on the way leaves no connection behind that could be in the midst of
-        something."""
-        try:
-            if self.line.is_pooled():
-                return await self._perform_in_transaction(read)
-            await self.line.open()
-            return await read.run(self)
-        except (NarrowsError, BackendFailure) as error:
-            if isinstance(error, StorageError | Unavailable | BackendFailure):
-                self.line.drop()
-            raise
-        except BaseException:
-            self.line.drop()
-            raise
-
-    async def _perform_in_transaction(self, read: Any) -> Any:
-        try:
-            await self.line.run(f"begin read only; {_SET_LOCAL}")
-            try:
-                return await read.run(self)
-            finally:
-                if self.line.raw is not None:
-                    await self.line.run("rollback")
-        except LOST as error:
-            raise explain(error) from error
+_WITH_TRIGGERS: Final = WITH_LOCKS | TRIGGERS
 
 
 class PostgresConnection:
@@ -114,12 +51,15 @@ class PostgresConnection:
         self._finds_a_pooler = finds_a_pooler
         self._now = 0
         self._has_begun = False
-        self._wrote = False
+        #: The id of the batch, once it has written anything.
+        self._wrote: str | None = None
         self._locked: set[str] = set()
         self._names: dict[int, bool] = {}
         #: What the batch was found to touch, too: kept until it is committed, however often it begins again.
         self._also: set[Touch] = set()
         self._at_hand = AtHand()
+        self._looked = Looked()
+        self._expects_runs = False
         self._claiming: set[tuple[str, str]] = set()
         self._limited: set[str] = set()
 
@@ -136,19 +76,20 @@ class PostgresConnection:
     async def begin(self, touches: Sequence[Touch]) -> None:
         """Begin, and take the locks in their order (`locks.py`)."""
         needed = locks.needed([*touches, *self._also])
-        self._wrote = False
+        self._wrote = None
         try:
             names = needed.names
             if needed.held_ids:
                 names = await self._with_keys_of_held(needed)
             self._has_begun = True
-            settings = _SET_LOCAL if self.line.is_pooled() else ""
+            settings = SET_LOCAL if self.line.is_pooled() else ""
             await self.line.run(
                 f"begin isolation level read committed; {settings}{together.take_names(names)}"
             )
             self.line.in_transaction = True
             self._names = dict(names)
             await self._lock_rows(needed, touches)
+            self._told(self._now)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -163,7 +104,10 @@ class PostgresConnection:
         """What is good to read with the locks is read with the first of them, what is claimed with the last."""
         self._locked.clear()
         self._at_hand = AtHand()
+        self._looked = Looked()
         self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
+        if needed.are_triggers_alone and not self._expects_runs and await self._look(touches):
+            return
         wanted = asked(touches, WITH_LOCKS)
         if needed.has_roots:
             await self._lock_roots(needed, wanted)
@@ -174,7 +118,21 @@ class PostgresConnection:
                 await self.line.load(statement, keys)
         if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
             await self._lock_limited_jobs(needed, {**wanted, **asked(touches, CLAIMED)})
-        self._told(self._now)
+
+    async def _look(self, touches: Sequence[Touch]) -> bool:
+        """Read triggers without locking them; answers whether that will do. Batches are alike: after one that
+        names runs the next most likely does."""
+        wanted = asked(touches, _WITH_TRIGGERS)
+        ((self._now, *found),) = await self.line.fetch(
+            together.beside("time_now", tuple(wanted)), *map(encoded, wanted.values())
+        )
+        triggers = [row for name, rows in zip(wanted, found, strict=True) if name in TRIGGERS for row in rows]
+        self._expects_runs = any(map(belongs_to_a_run, triggers))
+        if self._expects_runs:
+            return False
+        self._looked = Looked(triggers)
+        self._at_hand.keep(wanted, found)
+        return True
 
     async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
         (
@@ -182,7 +140,7 @@ class PostgresConnection:
         ) = await self.line.fetch(
             together.beside("lock_roots", tuple(wanted)),
             encoded(needed.trigger_keys),
-            encoded(needed.trigger_ids),
+            encoded([*needed.trigger_ids, *needed.triggers_to_change]),
             encoded(needed.token_hashes),
             encoded(needed.event_ids),
             encoded(needed.run_ids),
@@ -190,6 +148,7 @@ class PostgresConnection:
             *map(encoded, wanted.values()),
         )
         self._locked.update(row[1] for rows in (workflow_runs, runs, triggers) for row in rows)
+        self._expects_runs = bool(workflow_runs or runs) or any(map(belongs_to_a_run, triggers))
         self._names = dict.fromkeys(names, False) | self._names
         self._at_hand.keep(wanted, found)
         self._at_hand.keep_roots(workflow_runs, runs, roots)
@@ -243,19 +202,15 @@ class PostgresConnection:
             await self.rollback()
             self._also.clear()
             return
-        batch = self._random_bytes(16).hex()
         try:
             # A commit that waits for a standby must not be cut short: it would count as made.
-            await self.line.run(
-                f"set local statement_timeout = 0; insert into batches (id, at) values ('{batch}', {self.now});"
-                " commit"
-            )
+            await self.line.run("set local statement_timeout = 0; commit")
         except Exception as error:
             failure = self._failure(error)
             if not is_lost(error):
                 raise failure from error
             self._ended()
-            await self._resolve(batch, failure)
+            await self._resolve(self._wrote, failure)
         self._ended()
         self._also.clear()
 
@@ -327,26 +282,39 @@ class PostgresConnection:
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
         """In as few trips as may be: what goes to different tables goes together."""
-        self._wrote = self._wrote or bool(writes)
+        if not writes:
+            return []
+        if also := self._looked.to_lock(writes):
+            raise self._changed_meanwhile(also)
+        self._wrote = self._random_bytes(16).hex()
+        rows = {each.statement: each.rows for each in writes} | {"insert_batches": [(self._wrote, self.now)]}
+        if SETTLE in rows:
+            rows[SETTLE] = sorted(rows[SETTLE])  # it may be what locks them: by their ids
         counts: list[int] = []
-        rows = {each.statement: each.rows for each in writes}
         try:
             for group in together.apart(tuple(rows)):
                 given = [encoded(rows[name]) for name in group]
                 (found,) = await self.line.fetch(together.writes(group), *given)
+                self._check_settled(rows, dict(zip(group, found, strict=True)))
                 counts += found
         except Exception as error:
             raise self._failure(error) from error
-        return counts
+        return counts[:-1]
+
+    def _check_settled(self, rows: Mapping[str, list[Row]], counts: Mapping[str, int]) -> None:
+        if SETTLE in counts and counts[SETTLE] < len(rows[SETTLE]):
+            also = self._looked.settled_by(rows[SETTLE])
+            if also:
+                raise self._changed_meanwhile(also)
 
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
         """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
         begins again, and locks that too."""
         also: set[Touch] = set()
         for name, rows in found.items():
-            if name in _ROOT_LOOKUPS:
+            if name in TRIGGERS:
                 unlocked = [row for row in rows if not self._holds(row)]
-                also.update(("triggers_by_id", row[0], row[1]) for row in unlocked)
+                also.update(("triggers_to_change", row[0], row[1]) for row in unlocked)
             elif name in ("runs_by_id", "workflow_runs_by_id"):
                 also.update((name, row[0], row[1]) for row in rows if row[1] not in self._locked)
             elif name in CLAIMED:
@@ -361,13 +329,16 @@ class PostgresConnection:
                     ):
                         raise BackendFailure("a job has got a limit meanwhile", retry=True)
         if also:
-            learned = self._lock_also(also)
-            raise BackendFailure("what the batch names has changed meanwhile", retry=True, learned=learned)
+            raise self._changed_meanwhile(also)
+
+    def _changed_meanwhile(self, also: set[Touch]) -> BackendFailure:
+        learned = self._lock_also(also)
+        return BackendFailure("what the batch names has changed meanwhile", retry=True, learned=learned)
 
     def _holds(self, trigger: Row) -> bool:
-        """Whether nobody else changes this trigger: it is locked, by itself or by its root; or it is settled, and
-        never changes again, and as its key's name is locked none comes after it."""
-        if trigger[1] in self._locked or trigger[8] in self._locked:
+        """Whether nobody else changes this trigger: it is locked, by itself or by its root, or the writes see to it;
+        or it is settled, and never changes again, and as its key's name is locked none comes after it."""
+        if trigger[1] in self._locked or trigger[8] in self._locked or trigger in self._looked:
             return True
         is_settled = trigger[_STATUS] != TriggerStatus.WAITING
         return is_settled and self._names.get(locks.key_name(trigger[0], trigger[2]), False)

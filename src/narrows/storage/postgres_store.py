@@ -29,8 +29,9 @@ from narrows.storage.hints import Gathered
 from narrows.storage.line import SESSION, Line
 from narrows.storage.membership import Membership
 from narrows.storage.news import CHANNEL, POLL_SECS, Interests, News
-from narrows.storage.postgres import PostgresConnection, PostgresReader
+from narrows.storage.postgres import PostgresConnection
 from narrows.storage.postgres_errors import NO_CONNECTION, RETRY_AFTER_SECS, sentence, tells_of_a_pooler
+from narrows.storage.postgres_reader import PostgresReader
 from narrows.storage.queued import Ticket
 from narrows.storage.transaction import Limits
 from narrows.storage.writer import Outcome, Result, Writer, unknown

@@ -50,7 +50,7 @@ def apart(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     groups: list[list[str]] = [[]]
     taken: dict[str, set[str]] = {}
     for name in names:
-        verb, table = _verb_and_table(name)
+        verb, table = verb_and_table(name)
         earlier = taken.get(table, set())
         if earlier and not (
             table in _OLD_AND_NEW and earlier | {verb} == {"insert", "update"} and verb not in earlier
@@ -62,7 +62,9 @@ def apart(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(group) for group in groups if group)
 
 
-def _verb_and_table(name: str) -> tuple[str, str]:
+@lru_cache(_KEPT)
+def verb_and_table(name: str) -> tuple[str, str]:
+    """Of a statement that writes. Raises ValueError where it cannot be told."""
     sql = for_postgres()[name].sql
     match = _TABLE.match(sql)
     if match is None:

@@ -10,7 +10,7 @@ import pytest
 from narrows.core.runs import WORKER_LEASE_US
 from narrows.core.states import RunStatus, TriggerStatus
 from narrows.errors import Conflict, Refusal
-from narrows.storage.postgres import SETTINGS
+from narrows.storage.connecting import SETTINGS
 from tests.storage.kit import PostgresBackend
 from tests.storage.nodes.kit import Points, node, sql
 from tests.storage.runs import Runs

@@ -54,59 +54,6 @@ async def test_the_usual_changes_need_no_trip_to_load(database: PostgresBackend)
         )
 
 
-async def test_a_key_that_is_not_locked_and_waits_for_nothing_is_looked_up_behind_the_locks(
-    database: PostgresBackend,
-) -> None:
-    async with node(database) as bench:
-        await bench.open("a", 0)
-        await bench.send("a", "1")
-
-        async def refused() -> None:
-            with pytest.raises(Conflict):
-                await bench.send("a", "2")
-
-        # Begin, lock, load, and back: there is nothing to write.
-        assert await _trips(bench, refused) == 4
-
-
-async def test_a_send_that_waited_for_the_lock_sees_what_was_settled_meanwhile(
-    database: PostgresBackend,
-) -> None:
-    async with node(database) as one, node(database) as other:
-        await one.open("a", 0)
-        with Points(one).holding("flushed") as reached:
-            ahead = asyncio.create_task(one.send("a", "1"))
-            await reached.wait()
-            behind = asyncio.create_task(other.send("a", "2"))
-            await until(lambda: waiting_for_locks(database) == 1)
-        await ahead
-        with pytest.raises(Conflict):
-            await behind
-        assert (await one.get("a")).response_payload == "1"
-
-
-@pytest.mark.parametrize("hold_secs", [None, 60])
-async def test_a_send_that_waited_meets_the_wait_that_was_opened_meanwhile(
-    database: PostgresBackend, hold_secs: int | None
-) -> None:
-    """Three in a line: the wait is canceled, a new one opened under its key, and the event, which had found the
-    first one when it began to wait, settles the second."""
-    async with node(database) as one, node(database) as opener, node(database) as sender:
-        first = await one.open("a", 0)
-        with Points(one).holding("flushed") as reached:
-            canceling = asyncio.create_task(one.perform(one.canceling("a")))
-            await reached.wait()
-            opening = asyncio.create_task(opener.open("a", 0))
-            await until(lambda: waiting_for_locks(database) == 1)
-            sending = asyncio.create_task(sender.send("a", "1", hold_secs=hold_secs))
-            await until(lambda: waiting_for_locks(database) == 2)
-        await canceling
-        second = await opening
-        await sending
-        assert (await one.get_by_id(first.id)).status == TriggerStatus.CANCELED
-        assert (await one.get_by_id(second.id)).status == TriggerStatus.RECEIVED
-
-
 async def test_what_is_read_with_the_locks_is_what_is_found_behind_them(
     database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,15 +182,3 @@ async def test_a_claim_that_waited_for_the_limit_counts_what_was_handed_out_mean
             await until(lambda: waiting_for_locks(database) == 1)
         ((first,),), (found,) = await asyncio.gather(ahead, behind)
         assert len({first.id, *(run.id for run in found)}) == 2
-
-
-async def test_a_wait_that_waited_for_the_lock_is_the_next_under_its_key(database: PostgresBackend) -> None:
-    async with node(database) as one, node(database) as other:
-        first = await one.open("a", 0)
-        with Points(one).holding("flushed") as reached:
-            settling = asyncio.create_task(one.send("a", "1"))
-            await reached.wait()
-            opening = asyncio.create_task(other.open("a", 0))
-            await until(lambda: waiting_for_locks(database) == 1)
-        await settling
-        assert (await opening).ordinal == first.ordinal + 1

@@ -30,6 +30,10 @@ delete from nodes where id = $1
 -- name: nodes
 select n.id, n.slot, n.name, n.version, n.started_at, n.seen_at from nodes as n order by n.slot
 
+-- name: insert_batches
+-- With the writes of each batch.
+insert into batches (id, at) select id, at from @input(id text, at integer)
+
 -- name: forget_batches
 delete from batches where at < $1 and at > -($1::bigint)
 
