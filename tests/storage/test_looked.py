@@ -14,7 +14,7 @@ from narrows.storage.looked import Looked, belongs_to_a_run
 
 def _trigger(**values: Any) -> tuple[Any, ...]:
     values = {"project_id": "p", "id": "t", "version": 3} | values
-    return tuple(values.get(name) for name in Trigger._fields)
+    return (*(values.get(name) for name in Trigger._fields), "(1,2)")
 
 
 def _write(statement: str, *row: Any) -> Write:
@@ -56,7 +56,21 @@ def test_it_has_to_be_locked_for(writes: list[Write]) -> None:
 
 
 def test_of_what_was_settled_that_is_locked_which_was_only_read() -> None:
-    assert Looked([_trigger()]).settled_by([*SETTLED.rows, ("p", "another", 9)]) == TO_LOCK
+    assert Looked([_trigger()]).touches([*SETTLED.rows, ("p", "another", 9)]) == TO_LOCK
+
+
+def test_what_was_only_read_is_settled_at_its_place_and_in_the_order_of_ids() -> None:
+    looked = Looked([_trigger(), (*_trigger(id="s")[:-1], "(0,1)")])
+    rows = looked.by_places({"insert_facts": [("p",)], "settle_triggers": [("p", "t", 4), ("p", "s", 4)]})
+    assert rows == {
+        "insert_facts": [("p",)],
+        "settle_looked_triggers": [("p", "s", 4, "(0,1)"), ("p", "t", 4, "(1,2)")],
+    }
+
+
+def test_what_was_locked_is_settled_where_it_is_then() -> None:
+    rows = {"settle_triggers": [("p", "t", 4)]}
+    assert Looked().by_places(rows) == rows
 
 
 @pytest.mark.parametrize("values", [{"root_id": "r"}, {"job_run_id": "j"}])

@@ -2,24 +2,26 @@
 batches do with them is to settle them. Pure.
 
 Nothing locks them between the look and the writes. What it saw was true at one moment after the batch was taken,
-so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger does so only
-if nobody has changed it since (its version says so). If somebody has, the batch begins again, and locks it first,
-like everything that is not settled but changed in another way.
+so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger finds its row at
+the place where that was, and does so only if nobody has changed it since (its version says so). If somebody has, the
+batch begins again, and locks it first, like everything that is not settled but changed in another way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from narrows.core.records import Trigger
 from narrows.storage.backend import Row, Touch, Write
 from narrows.storage.together import verb_and_table
 
-#: The lookups that find triggers.
-TRIGGERS: Final = frozenset({"triggers_by_key", "triggers_by_id"})
-#: The one statement that sees whether a trigger is as it was.
+#: The lookups that find triggers, and the statements that tell the places of their rows too, as the last column.
+LOOKS: Final = {"triggers_by_key": "look_by_key", "triggers_by_id": "look_by_id"}
+#: The statement that settles triggers, and the one that sees whether they are as they were.
 SETTLE: Final = "settle_triggers"
+SETTLE_LOOKED: Final = "settle_looked_triggers"
 _ROOT: Final = Trigger._fields.index("root_id")
 _JOB_RUN: Final = Trigger._fields.index("job_run_id")
 _VERSION: Final = Trigger._fields.index("version")
@@ -30,14 +32,19 @@ def belongs_to_a_run(trigger: Row) -> bool:
     return trigger[_ROOT] is not None or trigger[_JOB_RUN] is not None
 
 
-class Looked:
-    """What was read so, by project and id, with the version that each had."""
+class _Seen(NamedTuple):
+    version: int
+    place: str
 
-    def __init__(self, triggers: Iterable[Row] = ()) -> None:
-        self._versions: dict[Row, int] = {row[:2]: int(row[_VERSION]) for row in triggers}
+
+class Looked:
+    """What was read so, by project and id. `rows` have the place behind a trigger's columns."""
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._seen: dict[Row, _Seen] = {row[:2]: _Seen(row[_VERSION], row[-1]) for row in rows}
 
     def __contains__(self, trigger: Row) -> bool:
-        return trigger[:2] in self._versions
+        return trigger[:2] in self._seen
 
     def to_lock(self, writes: Sequence[Write]) -> set[Touch]:
         """What these writes change that has to be locked for it: more than one step at a time, or by another
@@ -52,17 +59,28 @@ class Looked:
                 also.update({row[:2] for row in write.rows} - settled)
         return self._touches(also)
 
-    def settled_by(self, rows: Iterable[Row]) -> set[Touch]:
-        """What of this these rows settle: not all of it was as it had been."""
+    def by_places(self, rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """These rows, by statement; what is settled of this, and so is locked first by that, in the order of ids."""
+        settled = rows.get(SETTLE, [])
+        if not settled or settled[0] not in self:
+            return dict(rows)
+        placed = [(*row, self._seen[row[:2]].place) for row in sorted(settled, key=itemgetter(0, 1))]
+        return {
+            SETTLE_LOOKED if name == SETTLE else name: placed if name == SETTLE else given
+            for name, given in rows.items()
+        }
+
+    def touches(self, rows: Iterable[Row]) -> set[Touch]:
+        """What locks those of these rows that are of this."""
         return self._touches({row[:2] for row in rows})
 
     def _is_further(self, row: Row) -> bool:
         """Rows that settle have the version behind project and id."""
-        known = self._versions.get(row[:2])
-        return known is not None and known + 1 != row[2]
+        seen = self._seen.get(row[:2])
+        return seen is not None and seen.version + 1 != row[2]
 
     def _touches(self, keys: set[Row]) -> set[Touch]:
-        return {("triggers_to_change", *key) for key in keys & self._versions.keys()}
+        return {("triggers_to_change", *key) for key in keys & self._seen.keys()}
 
 
 def _changes_triggers(statement: str) -> bool:

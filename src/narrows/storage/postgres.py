@@ -18,14 +18,14 @@ from narrows.storage.at_hand import CLAIMED, WITH_LOCKS, AtHand, asked
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.connecting import SET_LOCAL
 from narrows.storage.line import Line
-from narrows.storage.looked import SETTLE, TRIGGERS, Looked, belongs_to_a_run
+from narrows.storage.looked import LOOKS, SETTLE_LOOKED, Looked, belongs_to_a_run
 from narrows.storage.postgres_errors import failure_of, is_lost, is_taken
 from narrows.storage.statements import encoded
 
 #: How long it may take to find out whether a commit took place that was never answered.
 RESOLVE_SECS: Final = 25.0
 _STATUS: Final = Trigger._fields.index("status")
-_WITH_TRIGGERS: Final = WITH_LOCKS | TRIGGERS
+_WITH_TRIGGERS: Final = WITH_LOCKS | LOOKS.keys()
 
 
 class PostgresConnection:
@@ -123,15 +123,17 @@ class PostgresConnection:
         """Read triggers without locking them; answers whether that will do. Batches are alike: after one that
         names runs the next most likely does."""
         wanted = asked(touches, _WITH_TRIGGERS)
+        looks = tuple(LOOKS.get(name, name) for name in wanted)
         ((self._now, *found),) = await self.line.fetch(
-            together.beside("time_now", tuple(wanted)), *map(encoded, wanted.values())
+            together.beside("time_now", looks), *map(encoded, wanted.values())
         )
-        triggers = [row for name, rows in zip(wanted, found, strict=True) if name in TRIGGERS for row in rows]
+        rows = dict(zip(wanted, found, strict=True))
+        triggers = [row for name in LOOKS for row in rows.get(name, ())]
         self._expects_runs = any(map(belongs_to_a_run, triggers))
         if self._expects_runs:
             return False
         self._looked = Looked(triggers)
-        self._at_hand.keep(wanted, found)
+        self._at_hand.keep(wanted, [_without_places(name, rows[name]) for name in wanted])
         return True
 
     async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
@@ -287,9 +289,8 @@ class PostgresConnection:
         if also := self._looked.to_lock(writes):
             raise self._changed_meanwhile(also)
         self._wrote = self._random_bytes(16).hex()
-        rows = {each.statement: each.rows for each in writes} | {"insert_batches": [(self._wrote, self.now)]}
-        if SETTLE in rows:
-            rows[SETTLE] = sorted(rows[SETTLE])  # it may be what locks them: by their ids
+        rows = self._looked.by_places({each.statement: each.rows for each in writes})
+        rows["insert_batches"] = [(self._wrote, self.now)]
         counts: list[int] = []
         try:
             for group in together.apart(tuple(rows)):
@@ -302,17 +303,15 @@ class PostgresConnection:
         return counts[:-1]
 
     def _check_settled(self, rows: Mapping[str, list[Row]], counts: Mapping[str, int]) -> None:
-        if SETTLE in counts and counts[SETTLE] < len(rows[SETTLE]):
-            also = self._looked.settled_by(rows[SETTLE])
-            if also:
-                raise self._changed_meanwhile(also)
+        if SETTLE_LOOKED in counts and counts[SETTLE_LOOKED] != len(rows[SETTLE_LOOKED]):
+            raise self._changed_meanwhile(self._looked.touches(rows[SETTLE_LOOKED]))
 
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
         """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
         begins again, and locks that too."""
         also: set[Touch] = set()
         for name, rows in found.items():
-            if name in TRIGGERS:
+            if name in LOOKS:
                 unlocked = [row for row in rows if not self._holds(row)]
                 also.update(("triggers_to_change", row[0], row[1]) for row in unlocked)
             elif name in ("runs_by_id", "workflow_runs_by_id"):
@@ -348,3 +347,7 @@ class PostgresConnection:
         if is_lost(error) or self._finds_a_pooler(error):
             self.line.drop()
         return failure
+
+
+def _without_places(lookup: str, rows: list[Row]) -> list[Row]:
+    return [row[:-1] for row in rows] if lookup in LOOKS else rows

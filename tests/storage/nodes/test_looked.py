@@ -6,18 +6,20 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from narrows.core.states import FactKind, TriggerStatus
 from narrows.errors import Conflict
+from narrows.operations.base import DEV
 from narrows.operations.events import BatchEvent
 from narrows.operations.reads import Timeline
 from narrows.operations.triggers import ExtendTrigger
 from narrows.storage.calls import WRITERS, Calls
 from narrows.storage.line import Line
-from tests.storage.kit import DEV, PROJECT, Bench, PostgresBackend
+from tests.storage.kit import PROJECT, Bench, PostgresBackend
 from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
 from tests.storage.runs import Runs
 
@@ -55,7 +57,7 @@ async def test_what_belongs_to_a_run_is_locked_and_then_no_batch_looks_first(
             await runs.wait(await runs.dispatch(), key)
         for key in ("c", "d"):
             await bench.open(key, 0)
-        trips = [await _trips(bench, lambda key=key: bench.send(key, "1")) for key in "abcd"]
+        trips = [await _trips(bench, partial(bench.send, key)) for key in "abcd"]
         assert trips == [USUAL_TRIPS + 1, USUAL_TRIPS, USUAL_TRIPS, USUAL_TRIPS]
 
 

@@ -46,8 +46,7 @@ from @input(project_id text, id text, event_key text, ordinal integer, version i
 
 -- name: settle_triggers
 -- Touches no indexed column, so it rewrites the row's page and nothing else. The guard on the
--- status is a second wall: the rules have asked before; that on the version is one where the
--- trigger is locked, and all there is where it was only read (`looked.py`).
+-- status is a second wall: the rules have asked before.
 update triggers
 set version = i.version, status = i.status, response_payload = i.response_payload,
   response_payload_id = i.response_payload_id, received_at = i.received_at,
@@ -56,7 +55,6 @@ from @input(project_id text, id text, version integer, status text, response_pay
   response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,
   last_fact_id text) as i
 where triggers.project_id = i.project_id and triggers.id = i.id and triggers.status = 'waiting'
-  and triggers.version < i.version
 
 -- name: settle_extended_triggers
 -- Extended and settled in one commit: the due time, which is indexed, changes too.
