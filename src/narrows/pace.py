@@ -12,7 +12,7 @@ from typing import Any
 log = logging.getLogger("narrows.pace")
 
 #: So many requests begin, or hear their outcome, in one turn of the loop.
-AT_ONCE = 4
+AT_ONCE = 8
 
 
 class Pace:
