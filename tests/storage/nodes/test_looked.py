@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from narrows.operations.reads import Timeline
 from narrows.operations.triggers import ExtendTrigger
 from narrows.storage.calls import WRITERS, Calls
 from narrows.storage.line import Line
+from narrows.storage.lookups import Touch
 from tests.storage.kit import PROJECT, Bench, PostgresBackend
 from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
 from tests.storage.runs import Runs
@@ -75,6 +77,7 @@ async def test_a_send_that_waited_for_another_sees_what_was_settled_meanwhile(
         with pytest.raises(Conflict):
             await behind
         assert (await one.get("a")).response_payload == "1"
+        assert other.store.writer.invariant_violations == 0
 
 
 async def test_a_send_that_waited_for_what_was_then_given_up_settles_its_wait(
@@ -125,18 +128,34 @@ async def test_an_event_is_held_whose_wait_was_canceled_since_it_looked(database
         assert (second.status, second.response_payload) == (TriggerStatus.RECEIVED, "1")
 
 
-async def test_a_wait_that_was_extended_since_is_settled_as_it_is_then(database: PostgresBackend) -> None:
-    """Every change is one version, and its fact leads to the one before."""
+@pytest.mark.parametrize("is_ahead", [True, False])
+async def test_a_wait_that_was_extended_since_is_settled_as_it_is_then(
+    database: PostgresBackend, *, is_ahead: bool
+) -> None:
+    """Every change is one version, and its fact leads to the one before: whether the extension was committed before
+    the send wrote, or the send waited for it."""
     async with node(database) as one, node(database) as sender:
         opened = await one.open("a", 60)
-        extending = ExtendTrigger(
-            actor=DEV, project_id=PROJECT, entropy=one.entropy(), trigger_id=opened.id, timeout_secs=600
+        extending = one.perform(
+            ExtendTrigger(
+                actor=DEV, project_id=PROJECT, entropy=one.entropy(), trigger_id=opened.id, timeout_secs=600
+            )
         )
-        with Points(sender).holding("applied") as reached:
-            sending = asyncio.create_task(sender.send("a", "1"))
-            await reached.wait()
-            await one.perform(extending)
+        points = Points(sender)
+        if is_ahead:
+            with points.holding("applied") as reached:
+                sending = asyncio.create_task(sender.send("a", "1"))
+                await reached.wait()
+                await extending
+        else:
+            with Points(one).holding("flushed") as reached:
+                ahead = asyncio.create_task(extending)
+                await reached.wait()
+                sending = asyncio.create_task(sender.send("a", "1"))
+                await until(lambda: waiting_for_locks(database) == 1)
+            await ahead
         await sending
+        assert Counter(points.seen)["begin"] >= 2
         settled = await one.get("a")
         assert settled.version == 3
         assert settled.timeout_secs >= 600
@@ -145,6 +164,30 @@ async def test_a_wait_that_was_extended_since_is_settled_as_it_is_then(database:
             FactKind.TRIGGER_EXTENDED,
             FactKind.TRIGGER_RECEIVED,
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Careless(ExtendTrigger):
+    """It changes a trigger and does not say that it will."""
+
+    def touches(self) -> list[Touch]:
+        return [("triggers_by_id", self.project_id, self.trigger_id)]
+
+
+async def test_what_changes_a_trigger_in_another_way_begins_again_with_its_lock(
+    database: PostgresBackend,
+) -> None:
+    async with node(database) as bench:
+        points = Points(bench)
+        opened = await bench.open("a", 60)
+        points.seen.clear()
+        await bench.perform(
+            Careless(
+                actor=DEV, project_id=PROJECT, entropy=bench.entropy(), trigger_id=opened.id, timeout_secs=600
+            )
+        )
+        assert Counter(points.seen)["begin"] == 2
+        assert (await bench.get("a")).version == 2
 
 
 async def test_a_key_is_waiting_until_what_settles_it_is_committed(database: PostgresBackend) -> None:
