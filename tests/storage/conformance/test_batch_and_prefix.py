@@ -127,12 +127,12 @@ async def test_a_prefix_send_that_was_cut_off_goes_on_where_it_stopped(backend: 
     async with opened(backend) as bench:
         for number in range(7):
             await bench.open(f"b:{number}")
-        calls = 0
+        chunks = 0
 
         def cut(step: str) -> None:
-            nonlocal calls
-            calls += step == "loaded"
-            if calls >= 2 and step == "loaded":
+            nonlocal chunks
+            chunks += step == "committed"
+            if chunks and step == "loaded":
                 raise RuntimeError("cut off")
 
         bench.store.writer.failpoint = cut
