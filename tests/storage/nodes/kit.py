@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
+from narrows.storage.calls import WRITERS, Calls
 from narrows.storage.connecting import Access
 from narrows.storage.postgres_store import PostgresStore
 from narrows.testing import ManualClock
@@ -19,6 +20,8 @@ from tests.storage.kit import Bench, PostgresBackend, opened
 
 #: Whatever is waited for comes soon, or never.
 PATIENCE_SECS = 20.0
+#: Of a batch: begin with the locks of names, look or lock rows, write, commit.
+USUAL_TRIPS = 4
 _seeds = itertools.count(1)
 
 
@@ -71,6 +74,14 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *errors: type[Exception]
                 return await ask()
             except errors:
                 await asyncio.sleep(0.005)
+
+
+async def trips(bench: Bench, ask: Callable[[], Awaitable[Any]]) -> int:
+    """How many round trips the writers make for it."""
+    calls: Calls = bench.store.calls[WRITERS]
+    before = calls.round_trips
+    await ask()
+    return calls.round_trips - before
 
 
 def waiting_for_locks(database: PostgresBackend) -> int:

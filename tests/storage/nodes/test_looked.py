@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,22 +17,11 @@ from narrows.operations.base import DEV
 from narrows.operations.events import BatchEvent
 from narrows.operations.reads import Timeline
 from narrows.operations.triggers import ExtendTrigger
-from narrows.storage.calls import WRITERS, Calls
 from narrows.storage.line import Line
 from narrows.storage.lookups import Touch
-from tests.storage.kit import PROJECT, Bench, PostgresBackend
-from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
+from tests.storage.kit import PROJECT, PostgresBackend
+from tests.storage.nodes.kit import USUAL_TRIPS, Points, node, trips, until, waiting_for_locks
 from tests.storage.runs import Runs
-
-#: Begin with the locks of names, look, write, commit.
-USUAL_TRIPS = 4
-
-
-async def _trips(bench: Bench, ask: Callable[[], Awaitable[Any]]) -> int:
-    calls: Calls = bench.store.calls[WRITERS]
-    before = calls.round_trips
-    await ask()
-    return calls.round_trips - before
 
 
 async def test_a_refusal_needs_no_trip_beyond_the_look(database: PostgresBackend) -> None:
@@ -46,7 +34,7 @@ async def test_a_refusal_needs_no_trip_beyond_the_look(database: PostgresBackend
                 await bench.send("a", "2")
 
         # Begin, look, and back: there is nothing to write.
-        assert await _trips(bench, refused) == 3
+        assert await trips(bench, refused) == 3
 
 
 async def test_what_belongs_to_a_run_is_locked_and_then_no_batch_looks_first(
@@ -59,8 +47,8 @@ async def test_what_belongs_to_a_run_is_locked_and_then_no_batch_looks_first(
             await runs.wait(await runs.dispatch(), key)
         for key in ("c", "d"):
             await bench.open(key, 0)
-        trips = [await _trips(bench, partial(bench.send, key)) for key in "abcd"]
-        assert trips == [USUAL_TRIPS + 1, USUAL_TRIPS, USUAL_TRIPS, USUAL_TRIPS]
+        found = [await trips(bench, partial(bench.send, key)) for key in "abcd"]
+        assert found == [USUAL_TRIPS + 1, USUAL_TRIPS, USUAL_TRIPS, USUAL_TRIPS]
 
 
 async def test_a_send_that_waited_for_another_sees_what_was_settled_meanwhile(

@@ -15,23 +15,12 @@ from narrows.engine.consume import ConsumeMessagesRole
 from narrows.errors import Conflict
 from narrows.operations.events import SendToCallback
 from narrows.operations.reads import PendingMessages
-from narrows.storage.calls import WRITERS, Calls
 from narrows.storage.postgres import PostgresConnection
 from narrows.storage.transaction import Limits
-from tests.storage.kit import PROJECT, Bench, PostgresBackend
-from tests.storage.nodes.kit import Points, node, until, waiting_for_locks
+from tests.storage.kit import PROJECT, PostgresBackend
+from tests.storage.nodes.kit import USUAL_TRIPS, Points, node, trips, until, waiting_for_locks
 from tests.storage.runs import Runs
 from tests.workflows.kit import Workflows, step, wait
-
-#: Begin with the locks of names, lock rows, write, commit.
-USUAL_TRIPS = 4
-
-
-async def _trips(bench: Bench, ask: Callable[[], Awaitable[Any]]) -> int:
-    calls: Calls = bench.store.calls[WRITERS]
-    before = calls.round_trips
-    await ask()
-    return calls.round_trips - before
 
 
 async def test_the_usual_changes_need_no_trip_to_load(database: PostgresBackend) -> None:
@@ -49,7 +38,7 @@ async def test_the_usual_changes_need_no_trip_to_load(database: PostgresBackend)
             "send by id": lambda: bench.send(None, "1", trigger_id=by_id.id),
             "callback": lambda: bench.perform(callback),
         }
-        assert {what: await _trips(bench, ask) for what, ask in asked.items()} == dict.fromkeys(
+        assert {what: await trips(bench, ask) for what, ask in asked.items()} == dict.fromkeys(
             asked, USUAL_TRIPS
         )
 
