@@ -11,6 +11,8 @@ then. So these are good to read in it, and nothing else:
 - that such a trigger is the newest of its key, if it is waiting (only the newest may be) or the key's name is
   locked (nobody opens a wait under it meanwhile). That a key has none, if its name is locked.
 
+Triggers that are read without a lock (`looked.py`) are good as of one moment, and are read beside the first of these.
+
 What a job's queue has for a claim is locked by the statement that finds it, and never waited for: it goes with the
 last of the locks (`CLAIMED`).
 """

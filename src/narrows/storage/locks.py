@@ -3,7 +3,8 @@
 The declared order, the same for every writer of every node: names (in one statement, sorted), then the
 rows of the roots (workflow runs, then runs: also those of workflow runs, which a claim locks alone), then triggers,
 deliveries, messages, limited jobs (each by id), and last what is claimed, which never waits. So two writers may
-wait in a line, never in a circle.
+wait in a line, never in a circle. A batch of triggers alone that belong to no run locks those by its writes, also by
+their ids (`looked.py`).
 
 A name is locked where the absence of a row matters, which no row's lock can protect: a wait that sees no
 held event and a send that sees no wait would commit past each other. Names that many look at and few

@@ -44,7 +44,7 @@ where t.project_id = i.project_id and t.id = i.id
 -- name: settle_looked_triggers
 -- What was only read (`looked.py`) is found at its place, by no index. If it was changed meanwhile, it is not there any
 -- more, and nothing is settled. The version says the same: who has waited for another transaction does not compare the
--- place again in releases of PostgreSQL before November 2025 ("Add missing EPQ recheck for TID Scan").
+-- place again where PostgreSQL lacks a repair of 2025 ("Add missing EPQ recheck for TID Scan").
 update triggers
 set version = i.version, status = i.status, response_payload = i.response_payload,
   response_payload_id = i.response_payload_id, received_at = i.received_at,
