@@ -38,7 +38,7 @@ class Faults:
     def __init__(self) -> None:
         #: Messages of each side since `heal` or the beginning, of all connections.
         self.seen: dict[Side, int] = dict.fromkeys(Side, 0)
-        #: How many of the client's carried a COMMIT.
+        #: How many of the client's made the server commit.
         self.commits = 0
         #: Each message waits this long, in its turn.
         self.delay_secs = 0.0
@@ -64,11 +64,9 @@ class Faults:
         self.on(counted, when, fate)
 
     def on_commit(self, when: When = "before", fate: Fate = Fate.CUT) -> None:
-        """Strike at the next COMMIT: before the server gets it, or when it has committed and its answer is due."""
-        if when == "before":
-            self._rules.append(Rule(lambda _, commits: commits, fate, "before"))
-        else:
-            self.on(lambda message: message.side is Side.SERVER and message.text == "COMMIT", "before", fate)
+        """Strike at the next commit: before the server gets it, or when it has committed and its answer is due."""
+        side = Side.CLIENT if when == "before" else Side.SERVER
+        self._rules.append(Rule(lambda message, commits: commits and message.side is side, fate, "before"))
 
     async def struck(self, timeout_secs: float = 10) -> None:
         """Wait until a rule has struck, once for each."""
@@ -95,7 +93,7 @@ class Faults:
     def rule_for(self, message: Message, commits: bool) -> Rule | None:
         """Count the message; the rule that strikes at it, which is then used up."""
         self.seen[message.side] += 1
-        self.commits += commits
+        self.commits += commits and message.side is Side.CLIENT
         found = [rule for rule in self._rules if rule.matches(message, commits)]
         if not found:
             return None

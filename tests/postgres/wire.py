@@ -14,8 +14,10 @@ from typing import NamedTuple
 #: Requests that stand in the place of the first message.
 ENCRYPTION_REQUESTS = (80877103, 80877104)
 CANCEL_REQUEST = 80877102
-#: A statement that is, or among others has, an end of a transaction.
-_COMMIT = re.compile(r"(?:^|;)\s*(?:commit|end)\b", re.IGNORECASE)
+#: A statement that is, or among others has, an end of a transaction; or is a batch of a store by itself.
+_COMMIT = re.compile(r"(?:^|;)\s*(?:commit|end)\b|narrows_still_so\(", re.IGNORECASE)
+#: What the server says of the one and of the other.
+_COMMITTED = ("COMMIT", "SELECT 1")
 
 
 class Side(Enum):
@@ -49,7 +51,7 @@ class Message(NamedTuple):
 
     @property
     def ends_transaction(self) -> bool:
-        """Whether its SQL says COMMIT."""
+        """Whether its SQL commits."""
         return self.side is Side.CLIENT and _COMMIT.search(self.text) is not None
 
 
@@ -83,16 +85,25 @@ class Splitter:
 
 
 class Commits:
-    """Knows which of a client's messages carries COMMIT: also the execution of a statement prepared long before."""
+    """Knows which of a client's messages makes the server commit: also the execution of a statement prepared long
+    before; and which of the server's says that it has."""
 
     def __init__(self) -> None:
         self._statements: set[bytes] = set()
         self._portals: set[bytes] = set()
+        self._is_due = False
 
     def carried_by(self, message: Message) -> bool:
-        """Take the client's next message; answers whether the server commits when it gets it."""
-        if message.side is not Side.CLIENT:
-            return False
+        """Take the next message; answers whether the server commits when it gets it, or has when it sends it."""
+        if message.side is Side.SERVER:
+            says_so = self._is_due and message.text in _COMMITTED
+            self._is_due = self._is_due and not says_so
+            return says_so
+        commits = self._commits_at(message)
+        self._is_due = self._is_due or commits
+        return commits
+
+    def _commits_at(self, message: Message) -> bool:
         if message.kind == "P":
             name = message.body[: message.body.index(0)]
             (self._statements.add if message.ends_transaction else self._statements.discard)(name)

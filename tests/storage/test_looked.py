@@ -59,13 +59,20 @@ def test_of_what_was_settled_that_is_locked_which_was_only_read() -> None:
     assert Looked([_trigger()]).touches([*SETTLED.rows, ("p", "another", 9)]) == TO_LOCK
 
 
-def test_what_was_only_read_is_settled_at_its_place_and_in_the_order_of_ids() -> None:
-    looked = Looked([_trigger(), (*_trigger(id="s")[:-1], "(0,1)")])
+def test_what_was_only_read_is_settled_before_all_else_at_its_place_and_in_the_order_of_ids() -> None:
+    """As if it had been locked first."""
+    looked = Looked([_trigger(notify_status="pending"), (*_trigger(id="s")[:-1], "(0,1)")])
     rows = looked.by_places({"insert_facts": [("p",)], "settle_triggers": [("p", "t", 4), ("p", "s", 4)]})
-    assert rows == {
-        "insert_facts": [("p",)],
-        "settle_looked_triggers": [("p", "s", 4, "(0,1)"), ("p", "t", 4, "(1,2)")],
-    }
+    assert list(rows.items()) == [
+        ("settle_looked_triggers", [("p", "s", 4, None, "(0,1)"), ("p", "t", 4, "pending", "(1,2)")]),
+        ("insert_facts", [("p",)]),
+    ]
+
+
+def test_of_a_key_that_is_named_that_is_locked_which_was_only_read() -> None:
+    looked = Looked([_trigger(event_key="a")])
+    assert looked.under([("held_by_key", "p", "a"), ("triggers_by_key", "p", "b")]) == TO_LOCK
+    assert looked.under([("triggers_by_key", "another", "a"), ("triggers_by_key", "p", "b")]) == set()
 
 
 def test_what_was_locked_is_settled_where_it_is_then() -> None:

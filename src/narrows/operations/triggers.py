@@ -137,7 +137,7 @@ class CreateCallbackUrl(ProjectOperation):
     token_hash: str
 
     def touches(self) -> list[Touch]:
-        return [*self.credential(), ("triggers_by_id", self.project_id, self.trigger_id)]
+        return [*self.credential(), ("triggers_to_change", self.project_id, self.trigger_id)]
 
     def apply(self, tx: Transaction) -> CallbackUrl:
         self.authorize(tx)

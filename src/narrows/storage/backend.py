@@ -44,6 +44,9 @@ class WriteConnection(Reader, Protocol):
     def writer_name(self) -> str:
         """Whose rows of the counters this connection changes; no other writer changes them."""
 
+    def forget(self) -> None:
+        """Another batch comes: whatever the one before was found to need has nothing to do with it."""
+
     async def load_all(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """Several loads at once, each as by `load`."""
 

@@ -1,10 +1,11 @@
 """The triggers that a batch on PostgreSQL has read and not locked: most belong to no run, and all that most
 batches do with them is to settle them. Pure.
 
-Nothing locks them between the look and the writes. What it saw was true at one moment after the batch was taken,
-so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger finds its row at
+Nothing locks them between the look and the writes. What it saw was true at one moment after the batch was taken, on a
+server that takes changes, so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger finds its row at
 the place where that was, and does so only if nobody has changed it since (its version says so). If somebody has, the
-batch begins again, and locks it first, like everything that is not settled but changed in another way.
+batch begins again, and locks it first, like everything that is not settled but changed in another way. So it does if
+that statement had to wait for long, since by then a trigger may be overdue that was not.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from narrows.core.records import Trigger
 from narrows.storage.backend import Row, Touch, Write
 from narrows.storage.together import verb_and_table
 
+#: How long the statement that settles may wait for others.
+LATE_SECS: Final = 1.0
 #: The lookups that find triggers, and the statements that tell the places of their rows too, as the last column.
 LOOKS: Final = {"triggers_by_key": "look_by_key", "triggers_by_id": "look_by_id"}
 #: The statement that settles triggers, and the one that sees whether they are as they were.
@@ -24,7 +27,14 @@ SETTLE: Final = "settle_triggers"
 SETTLE_LOOKED: Final = "settle_looked_triggers"
 _ROOT: Final = Trigger._fields.index("root_id")
 _JOB_RUN: Final = Trigger._fields.index("job_run_id")
+_KEY: Final = Trigger._fields.index("event_key")
 _VERSION: Final = Trigger._fields.index("version")
+_NOTIFY_STATUS: Final = Trigger._fields.index("notify_status")
+
+
+def without_places(lookup: str, rows: list[Row]) -> list[Row]:
+    """The rows that a lookup found, as without a look."""
+    return [row[:-1] for row in rows] if lookup in LOOKS else rows
 
 
 def belongs_to_a_run(trigger: Row) -> bool:
@@ -32,8 +42,14 @@ def belongs_to_a_run(trigger: Row) -> bool:
     return trigger[_ROOT] is not None or trigger[_JOB_RUN] is not None
 
 
+#: So many columns at the end of what was seen go with a row that settles.
+_PLACED_BY: Final = 2
+
+
 class _Seen(NamedTuple):
+    event_key: str
     version: int
+    notify_status: str | None
     place: str
 
 
@@ -41,7 +57,9 @@ class Looked:
     """What was read so, by project and id. `rows` have the place behind a trigger's columns."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._seen: dict[Row, _Seen] = {row[:2]: _Seen(row[_VERSION], row[-1]) for row in rows}
+        self._seen: dict[Row, _Seen] = {
+            row[:2]: _Seen(row[_KEY], row[_VERSION], row[_NOTIFY_STATUS], row[-1]) for row in rows
+        }
 
     def __contains__(self, trigger: Row) -> bool:
         return trigger[:2] in self._seen
@@ -60,19 +78,21 @@ class Looked:
         return self._touches(also)
 
     def by_places(self, rows: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-        """These rows, by statement; what is settled of this, and so is locked first by that, in the order of ids."""
+        """These rows, by statement; before all others, as it locks them, what is settled of this, in the order of ids."""
         settled = rows.get(SETTLE, [])
         if not settled or settled[0] not in self:
             return dict(rows)
-        placed = [(*row, self._seen[row[:2]].place) for row in sorted(settled, key=itemgetter(0, 1))]
-        return {
-            SETTLE_LOOKED if name == SETTLE else name: placed if name == SETTLE else given
-            for name, given in rows.items()
-        }
+        placed = [(*row, *self._seen[row[:2]][-_PLACED_BY:]) for row in sorted(settled, key=itemgetter(0, 1))]
+        return {SETTLE_LOOKED: placed, **{name: given for name, given in rows.items() if name != SETTLE}}
 
     def touches(self, rows: Iterable[Row]) -> set[Touch]:
         """What locks those of these rows that are of this."""
         return self._touches({row[:2] for row in rows})
+
+    def under(self, touches: Iterable[Touch]) -> set[Touch]:
+        """What locks those of this whose keys are named."""
+        keys = {touch[1:] for touch in touches}
+        return self._touches({each for each, seen in self._seen.items() if (each[0], seen.event_key) in keys})
 
     def _is_further(self, row: Row) -> bool:
         """Rows that settle have the version behind project and id."""

@@ -13,17 +13,17 @@ from typing import Any, Final
 
 from narrows.core.records import Trigger
 from narrows.core.states import TriggerStatus
-from narrows.storage import locks, together
+from narrows.storage import locks, looked, together
 from narrows.storage.at_hand import CLAIMED, WITH_LOCKS, AtHand, asked
 from narrows.storage.backend import BackendFailure, Row, Touch, Write
 from narrows.storage.connecting import SET_LOCAL
 from narrows.storage.line import Line
 from narrows.storage.looked import LOOKS, SETTLE_LOOKED, Looked, belongs_to_a_run
+from narrows.storage.lost_commits import find_out
 from narrows.storage.postgres_errors import failure_of, is_lost, is_taken
+from narrows.storage.single import Single, may_be_single, single
 from narrows.storage.statements import encoded
 
-#: How long it may take to find out whether a commit took place that was never answered.
-RESOLVE_SECS: Final = 25.0
 _STATUS: Final = Trigger._fields.index("status")
 _WITH_TRIGGERS: Final = WITH_LOCKS | LOOKS.keys()
 
@@ -55,11 +55,14 @@ class PostgresConnection:
         self._wrote: str | None = None
         self._locked: set[str] = set()
         self._names: dict[int, bool] = {}
-        #: What the batch was found to touch, too: kept until it is committed, however often it begins again.
+        #: What the batch was found to touch, too: kept however often it begins again.
         self._also: set[Touch] = set()
         self._at_hand = AtHand()
         self._looked = Looked()
         self._expects_runs = False
+        self._expects_steps = False
+        #: What the batch needs that is one statement: nothing has begun for it.
+        self._single: Single | None = None
         self._claiming: set[tuple[str, str]] = set()
         self._limited: set[str] = set()
 
@@ -74,24 +77,46 @@ class PostgresConnection:
     # ---- the transaction -----------------------------------------------------------------------
 
     async def begin(self, touches: Sequence[Touch]) -> None:
-        """Begin, and take the locks in their order (`locks.py`)."""
+        """Look, where that will do (`single.py`), or begin, and take the locks in their order (`locks.py`)."""
         needed = locks.needed([*touches, *self._also])
-        self._wrote = None
+        self._clear()
         try:
-            names = needed.names
-            if needed.held_ids:
-                names = await self._with_keys_of_held(needed)
-            self._has_begun = True
-            settings = SET_LOCAL if self.line.is_pooled() else ""
-            await self.line.run(
-                f"begin isolation level read committed; {settings}{together.take_names(names)}"
-            )
-            self.line.in_transaction = True
-            self._names = dict(names)
-            await self._lock_rows(needed, touches)
+            if not await self._is_single(needed, touches):
+                await self._begin(needed)
+                await self._lock_rows(needed, touches)
             self._told(self._now)
         except Exception as error:
             raise self._failure(error) from error
+
+    def forget(self) -> None:
+        self._also.clear()
+
+    def _clear(self) -> None:
+        self._wrote = self._single = None
+        self._locked.clear()
+        self._names = {}
+        self._at_hand = AtHand()
+        self._looked = Looked()
+        self._claiming.clear()
+
+    async def _is_single(self, needed: locks.Locks, touches: Sequence[Touch]) -> bool:
+        """Behind a pooler each statement would be a transaction of three trips."""
+        expects_more = self._expects_runs or self._expects_steps
+        if self.line.is_pooled() or self._also or expects_more or not may_be_single(touches, needed):
+            return False
+        keys = await self._look(touches)
+        if keys is None:
+            return False
+        self._single = single(touches, needed, keys, self.now)
+        return True
+
+    async def _begin(self, needed: locks.Locks) -> None:
+        names = await self._with_keys_of_held(needed) if needed.held_ids else needed.names
+        self._has_begun = True
+        settings = SET_LOCAL if self.line.is_pooled() else ""
+        await self.line.run(f"begin isolation level read committed; {settings}{together.take_names(names)}")
+        self.line.in_transaction = True
+        self._names = dict(names)
 
     async def _with_keys_of_held(self, needed: locks.Locks) -> list[tuple[int, bool]]:
         rows = await self.line.load("keys_of_held_events", needed.held_ids)
@@ -102,11 +127,9 @@ class PostgresConnection:
 
     async def _lock_rows(self, needed: locks.Locks, touches: Sequence[Touch]) -> None:
         """What is good to read with the locks is read with the first of them, what is claimed with the last."""
-        self._locked.clear()
-        self._at_hand = AtHand()
-        self._looked = Looked()
-        self._claiming = {(project_id, job_id) for project_id, job_id in needed.claimed_jobs}
-        if needed.are_triggers_alone and not self._expects_runs and await self._look(touches):
+        self._claiming.update((project_id, job_id) for project_id, job_id in needed.claimed_jobs)
+        may_look = needed.are_triggers_alone and not self._expects_runs
+        if may_look and await self._look(touches) is not None:
             return
         wanted = asked(touches, WITH_LOCKS)
         if needed.has_roots:
@@ -119,22 +142,26 @@ class PostgresConnection:
         if not needed.has_roots or needed.claimed_jobs or needed.deliveries or needed.messages:
             await self._lock_limited_jobs(needed, {**wanted, **asked(touches, CLAIMED)})
 
-    async def _look(self, touches: Sequence[Touch]) -> bool:
-        """Read triggers without locking them; answers whether that will do. Batches are alike: after one that
-        names runs the next most likely does."""
+    async def _look(self, touches: Sequence[Touch]) -> list[Row] | None:
+        """Read triggers without locking them; answers the API keys that were read with them, None where that will not
+        do. Batches are alike: after one that names runs the next most likely does."""
         wanted = asked(touches, _WITH_TRIGGERS)
         looks = tuple(LOOKS.get(name, name) for name in wanted)
-        ((self._now, *found),) = await self.line.fetch(
-            together.beside("time_now", looks), *map(encoded, wanted.values())
+        ((self._now, is_standby, *found),) = await self.line.fetch(
+            together.beside("look_time", looks), *map(encoded, wanted.values())
         )
+        if is_standby:
+            self.line.drop()
+            raise BackendFailure("the server is a standby, which takes no changes", retry=True)
         rows = dict(zip(wanted, found, strict=True))
         triggers = [row for name in LOOKS for row in rows.get(name, ())]
         self._expects_runs = any(map(belongs_to_a_run, triggers))
         if self._expects_runs:
-            return False
+            return None
         self._looked = Looked(triggers)
-        self._at_hand.keep(wanted, [_without_places(name, rows[name]) for name in wanted])
-        return True
+        self._at_hand.keep(wanted, [looked.without_places(name, rows[name]) for name in wanted])
+        keys: list[Row] = rows.get("api_keys_by_id", [])
+        return keys
 
     async def _lock_roots(self, needed: locks.Locks, wanted: Mapping[str, list[Row]]) -> None:
         (
@@ -169,6 +196,10 @@ class PostgresConnection:
     async def lock(self, touches: Sequence[Touch]) -> None:
         """Tried, never waited for: whoever has one of these may wait for what is held here. Then the batch begins
         again, and takes them in their order."""
+        if self._single is not None:
+            raise self._with_locks(touches)
+        if stale := self._looked.under(touches):
+            raise self._with_locks({*touches, *stale})
         needed = locks.needed(touches)
         names = [(number, excludes) for number, excludes in needed.names if not self._has(number, excludes)]
         runs = [key[1:] for key in touches if key[0] == "runs_by_id" and key[2] not in self._locked]
@@ -202,19 +233,15 @@ class PostgresConnection:
             return
         if not self._wrote:
             await self.rollback()
-            self._also.clear()
             return
         try:
             # A commit that waits for a standby must not be cut short: it would count as made.
             await self.line.run("set local statement_timeout = 0; commit")
         except Exception as error:
-            failure = self._failure(error)
             if not is_lost(error):
-                raise failure from error
-            self._ended()
-            await self._resolve(self._wrote, failure)
+                raise self._failure(error) from error
+            await self._find_out(self._wrote, error)
         self._ended()
-        self._also.clear()
 
     def _ended(self) -> None:
         self._has_begun = self.line.in_transaction = False
@@ -231,29 +258,11 @@ class PostgresConnection:
         except Exception:  # noqa: BLE001 - the server ends the transaction of a connection that is gone
             self.line.drop()
 
-    async def _resolve(self, batch: str, lost: BackendFailure) -> None:
-        """Find out whether a commit took place whose answer never came. To insert the same id waits for
-        the end of that transaction, if it goes on; where the id is there already, it was committed, else it
-        never can be any more. The answer to this may be lost as well, so that what is inserted here says
-        so, by a time below zero; and it is a commit in any case, behind the one in question on a standby too.
-        """
-        statement = self.line.statements["resolve_batch"].sql
-        clock = asyncio.get_running_loop().time
-        until = clock() + RESOLVE_SECS
-        pause_secs = 0.05
-        while (left_secs := until - clock()) > 0:
-            try:
-                async with asyncio.timeout(left_secs):
-                    ((at,),) = await self.line.fetch(statement, batch, -self.now)
-            except Exception:  # noqa: BLE001 - whatever it is: ask again, until the time is over
-                self.line.drop()
-                await asyncio.sleep(min(pause_secs, left_secs))
-                pause_secs = min(2 * pause_secs, 1.0)
-            else:
-                if at > 0:
-                    return
-                raise BackendFailure(str(lost), retry=True) from lost
-        raise BackendFailure("the answer to a commit never came", unknown=True) from lost
+    async def _find_out(self, batch: str, error: Exception) -> None:
+        """Return if the commit took place whose answer was lost. Raises BackendFailure where it did not, or nobody knows."""
+        failure = self._failure(error)
+        self._ended()
+        await find_out(self.line, batch, self.now, failure)
 
     # ---- what is read and written in it --------------------------------------------------------------
 
@@ -287,24 +296,62 @@ class PostgresConnection:
         if not writes:
             return []
         if also := self._looked.to_lock(writes):
-            raise self._changed_meanwhile(also)
-        self._wrote = self._random_bytes(16).hex()
+            raise self._with_locks(also)
+        batch = self._random_bytes(16).hex()
         rows = self._looked.by_places({each.statement: each.rows for each in writes})
-        rows["insert_batches"] = [(self._wrote, self.now)]
-        counts: list[int] = []
+        rows["insert_batches"] = [(batch, self.now)]
+        groups = together.apart(tuple(rows))
+        self._expects_steps = len(groups) > 1
+        if self._single is None:
+            self._wrote = batch
+            counts = await self._write_each(groups, rows)
+        elif self._expects_steps:
+            raise self._with_locks(self._single.touches)
+        else:
+            counts = await self._write_single(self._single, batch, rows)
+        return counts[:-1]
+
+    async def _write_single(self, single: Single, batch: str, rows: Mapping[str, list[Row]]) -> list[int]:
+        """All that changes is written and committed, or nothing is."""
+        counts = list(map(len, rows.values()))
+        sql = together.single(tuple(rows))
         try:
-            for group in together.apart(tuple(rows)):
+            given = (counts, int(looked.LATE_SECS * 1e6), single.names, single.api_keys, self.now)
+            await self.line.fetch(sql, *map(encoded, rows.values()), *given)
+        except Exception as error:
+            if is_lost(error):
+                await self._find_out(batch, error)
+                return counts
+            failure = self._failure(error)
+            if failure.retry and not failure.alone:
+                seen = self._looked.touches(rows.get(SETTLE_LOOKED, ()))
+                raise self._with_locks(single.touches | seen) from error
+            raise failure from error
+        return counts
+
+    async def _write_each(
+        self, groups: Iterable[tuple[str, ...]], rows: Mapping[str, list[Row]]
+    ) -> list[int]:
+        counts: list[int] = []
+        clock = asyncio.get_running_loop().time
+        try:
+            for group in groups:
                 given = [encoded(rows[name]) for name in group]
+                started = clock()
                 (found,) = await self.line.fetch(together.writes(group), *given)
-                self._check_settled(rows, dict(zip(group, found, strict=True)))
+                self._check_settled(rows, dict(zip(group, found, strict=True)), clock() - started)
                 counts += found
         except Exception as error:
             raise self._failure(error) from error
-        return counts[:-1]
+        return counts
 
-    def _check_settled(self, rows: Mapping[str, list[Row]], counts: Mapping[str, int]) -> None:
-        if SETTLE_LOOKED in counts and counts[SETTLE_LOOKED] != len(rows[SETTLE_LOOKED]):
-            raise self._changed_meanwhile(self._looked.touches(rows[SETTLE_LOOKED]))
+    def _check_settled(
+        self, rows: Mapping[str, list[Row]], counts: Mapping[str, int], took_secs: float
+    ) -> None:
+        if SETTLE_LOOKED not in counts:
+            return
+        if counts[SETTLE_LOOKED] != len(rows[SETTLE_LOOKED]) or took_secs > looked.LATE_SECS:
+            raise self._with_locks(self._looked.touches(rows[SETTLE_LOOKED]))
 
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:
         """What was resolved before its lock may have changed meanwhile (a key waits anew): then the batch
@@ -328,9 +375,10 @@ class PostgresConnection:
                     ):
                         raise BackendFailure("a job has got a limit meanwhile", retry=True)
         if also:
-            raise self._changed_meanwhile(also)
+            raise self._with_locks(also)
 
-    def _changed_meanwhile(self, also: set[Touch]) -> BackendFailure:
+    def _with_locks(self, also: Iterable[Touch]) -> BackendFailure:
+        """What makes the batch begin again and lock these."""
         learned = self._lock_also(also)
         return BackendFailure("what the batch names has changed meanwhile", retry=True, learned=learned)
 
@@ -347,7 +395,3 @@ class PostgresConnection:
         if is_lost(error) or self._finds_a_pooler(error):
             self.line.drop()
         return failure
-
-
-def _without_places(lookup: str, rows: list[Row]) -> list[Row]:
-    return [row[:-1] for row in rows] if lookup in LOOKS else rows

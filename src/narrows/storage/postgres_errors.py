@@ -68,7 +68,8 @@ def tells_of_a_pooler(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, _POOLED):
             return True
-        error = error.__cause__
+        # One of ours that was raised again is its own cause.
+        error = error.__cause__ if error.__cause__ is not error else None
     return False
 
 

@@ -223,6 +223,9 @@ class SqliteConnection:
     async def commit(self) -> None:
         self._run("commit")
 
+    def forget(self) -> None:
+        """Here one lock is all there is."""
+
     async def rollback(self) -> None:
         if self.raw.in_transaction:
             self._run("rollback")

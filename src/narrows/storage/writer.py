@@ -104,6 +104,7 @@ class Writer(Queued):
 
     async def execute(self, connection: WriteConnection, batch: Sequence[Ticket]) -> list[Result]:
         """Run a batch in one commit; where that fails for a race, again; else one at a time."""
+        connection.forget()
         lost = learned = 0
         while lost < ATTEMPTS and learned < MAX_LEARNED:
             try:
@@ -123,6 +124,7 @@ class Writer(Queued):
         return [result for ticket in batch for result in await self._alone(connection, ticket)]
 
     async def _alone(self, connection: WriteConnection, ticket: Ticket) -> list[Result]:
+        connection.forget()
         failure = BackendFailure("it keeps losing a race")
         times = learned = 0
         while times < ATTEMPTS and learned < MAX_LEARNED:

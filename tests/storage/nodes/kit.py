@@ -22,6 +22,9 @@ from tests.storage.kit import Bench, PostgresBackend, opened
 PATIENCE_SECS = 20.0
 #: Of a batch: begin with the locks of names, look or lock rows, write, commit.
 USUAL_TRIPS = 4
+#: Of one that only settles what belongs to no run: look, and all the rest in one statement.
+SINGLE_TRIPS = 2
+_HELD = 42
 _seeds = itertools.count(1)
 
 
@@ -134,3 +137,19 @@ class Points:
             yield reached
         finally:
             go_on.set()
+
+
+@contextmanager
+def holding_writes(database: PostgresBackend) -> Iterator[None]:
+    """Hold every batch at the end of its writes while the context lasts, with the locks that they have taken: also one
+    that is a single statement. It waits for a lock there (`waiting_for_locks`)."""
+    with Session(database.url) as holder:
+        holder.run(
+            "create or replace function held() returns trigger language plpgsql as"
+            f" $$ begin perform pg_advisory_xact_lock_shared({_HELD}); return new; end $$"
+        )
+        holder.run(
+            "create or replace trigger held before insert on batches for each row execute function held()"
+        )
+        holder.run(f"select pg_advisory_lock({_HELD})")
+        yield

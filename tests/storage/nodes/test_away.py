@@ -10,7 +10,7 @@ import pytest
 
 from narrows.core.states import TriggerStatus
 from narrows.errors import OutcomeUnknown, Unavailable
-from narrows.storage import connecting, line, postgres
+from narrows.storage import connecting, line, lost_commits
 from narrows.storage.connecting import open_connection
 from tests.postgres.cluster import Cluster
 from tests.postgres.faults import Fate
@@ -78,10 +78,13 @@ async def test_a_half_open_connection_is_given_up(
         assert (await eventually(lambda: bench.send("a", "1"), Unavailable)).status == 200
 
 
+@pytest.mark.parametrize(
+    ("hold_secs", "before"), [(60, "flushed"), (None, "applied")], ids=["steps", "single"]
+)
 async def test_a_commit_into_a_half_open_connection_is_unknown_in_the_end(
-    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch, hold_secs: int | None, before: str
 ) -> None:
-    for module, name in ((line, "CALL_SECS"), (connecting, "CONNECT_SECS"), (postgres, "RESOLVE_SECS")):
+    for module, name in ((line, "CALL_SECS"), (connecting, "CONNECT_SECS"), (lost_commits, "RESOLVE_SECS")):
         monkeypatch.setattr(module, name, 0.3)
     async with Proxy(database.url) as proxy, node(database, proxy.dsn) as bench:
         await bench.open("a", 0)
@@ -90,9 +93,9 @@ async def test_a_commit_into_a_half_open_connection_is_unknown_in_the_end(
         async def freeze() -> None:
             proxy.half_open()
 
-        points.at("flushed", freeze)
+        points.at(before, freeze)
         with pytest.raises(OutcomeUnknown):
-            await bench.send("a", "1")
+            await bench.send("a", "1", hold_secs=hold_secs)
         proxy.heal()
         proxy.cut()  # else the server keeps the transaction, with its locks, for its ten seconds
         assert (await eventually(lambda: bench.send("a", "1"), Unavailable)).status == 200
@@ -142,7 +145,7 @@ async def test_reads_are_refused_while_no_server_takes_writes(database: Postgres
         ("55P03", "lock_not_available"),
     ],
 )
-@pytest.mark.parametrize("at", ["loads", "writes", "commit"])
+@pytest.mark.parametrize("at", ["loads", "writes", "commit", "single"])
 async def test_lost_races_are_run_again_inside(
     database: PostgresBackend, sqlstate: str, condition: str, at: str
 ) -> None:
@@ -155,16 +158,21 @@ async def test_lost_races_are_run_again_inside(
             """The next statement fails as the server would have it fail."""
             raise_it = f"do $$ begin raise exception '{condition}' using errcode = '{sqlstate}'; end $$"
             if at == "commit":
-                connection.line.run, kept = _first(connection.line, raise_it), connection.line.run
-                points.at("begin", lambda: _restore(connection.line, kept))
+                connection.line.run = _first(connection.line, raise_it)
+                points.at("begin", lambda: _restore(connection.line))
+                return
+            if at == "single":
+                connection.line.fetch = lambda *_: line.Line.run(connection.line, raise_it)
+                points.at("begin", lambda: _restore(connection.line))
                 return
             try:
                 await connection.line.run(raise_it)
             except Exception as error:
                 raise connection._failure(error) from error
 
-        points.at({"loads": "loaded", "writes": "flushed", "commit": "flushed"}[at], refuse)
-        assert (await bench.send("a", "1")).status == 200
+        steps = {"loads": "loaded", "writes": "flushed", "commit": "flushed", "single": "applied"}
+        points.at(steps[at], refuse)
+        assert (await bench.send("a", "1", hold_secs=None if at == "single" else 60)).status == 200
         assert points.seen.count("begin") == 2
         assert (await bench.stats()).received == 1
 
@@ -178,8 +186,10 @@ def _first(line_: line.Line, sql: str) -> object:
     return run
 
 
-async def _restore(line_: line.Line, run: object) -> None:
-    line_.run = run  # type: ignore[method-assign,assignment]
+async def _restore(line_: line.Line) -> None:
+    """It has its own methods again."""
+    for name in ("run", "fetch"):
+        line_.__dict__.pop(name, None)
 
 
 async def test_a_stream_of_changes_is_open_throughout(database: PostgresBackend) -> None:

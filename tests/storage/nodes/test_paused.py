@@ -10,6 +10,7 @@ import pytest
 from narrows.core.runs import WORKER_LEASE_US
 from narrows.core.states import RunStatus, TriggerStatus
 from narrows.errors import Conflict, Refusal
+from narrows.operations.base import HeldOutcome
 from narrows.storage.connecting import SETTINGS
 from tests.storage.kit import PostgresBackend
 from tests.storage.nodes.kit import Points, node, sql
@@ -25,13 +26,25 @@ async def test_what_a_paused_node_was_about_to_commit_is_decided_anew(
         await paused.open("a", 0)
         points = Points(paused)
         with points.holding("flushed") as reached:
-            sending = asyncio.create_task(paused.send("a", "1"))
+            sending = asyncio.create_task(paused.send("a", "1", hold_secs=60))
             await reached.wait()
             # It waits for the locks until the database has ended the transaction of who does not go on.
             await other.perform(other.canceling("a"))
+        assert isinstance(await sending, HeldOutcome)
+        assert points.seen.count("begin") == 2
+        assert (await other.get("a")).status == TriggerStatus.CANCELED
+
+
+async def test_what_a_paused_node_was_about_to_write_is_decided_anew(database: PostgresBackend) -> None:
+    """It has looked, and holds nothing; another node settled the wait meanwhile."""
+    async with node(database) as paused, node(database) as other:
+        await paused.open("a", 0)
+        with Points(paused).holding("applied") as reached:
+            sending = asyncio.create_task(paused.send("a", "1"))
+            await reached.wait()
+            await other.perform(other.canceling("a"))
         with pytest.raises(Refusal):
             await sending
-        assert points.seen.count("begin") == 2
         assert (await other.get("a")).status == TriggerStatus.CANCELED
 
 

@@ -43,14 +43,15 @@ where t.project_id = i.project_id and t.id = i.id
 
 -- name: settle_looked_triggers
 -- What was only read (`looked.py`) is found at its place, by no index. If it was changed meanwhile, it is not there any
--- more, and nothing is settled. The version says the same: who has waited for another transaction does not compare the
--- place again where PostgreSQL lacks a repair of 2025 ("Add missing EPQ recheck for TID Scan").
+-- more, and nothing is settled. The version and how its delivery stands, which has none, say the same: who has waited for
+-- another transaction does not compare the place again where PostgreSQL lacks a repair of 2025 ("Add missing EPQ
+-- recheck for TID Scan").
 update triggers
 set version = i.version, status = i.status, response_payload = i.response_payload,
   response_payload_id = i.response_payload_id, received_at = i.received_at,
   settled_at = i.settled_at, error = i.error, sent_by = i.sent_by, last_fact_id = i.last_fact_id
 from @input(project_id text, id text, version integer, status text, response_payload text,
   response_payload_id text, received_at integer, settled_at integer, error text, sent_by text,
-  last_fact_id text, place tid) as i
+  last_fact_id text, notify_status text, place tid) as i
 where triggers.ctid = i.place and triggers.project_id = i.project_id and triggers.id = i.id and triggers.status = 'waiting'
-  and triggers.version < i.version
+  and triggers.version < i.version and triggers.notify_status is not distinct from i.notify_status
