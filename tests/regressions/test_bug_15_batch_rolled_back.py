@@ -17,10 +17,12 @@ from tests.storage.kit import PROJECT, Backend, Bench, opened
 
 
 def _fail_commits(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail() -> None:
+    async def fail(*_: Any) -> None:
         raise BackendFailure("the disk is full")
 
-    monkeypatch.setattr(bench.writing, "commit", fail)
+    for commits in ("commit", "_write_single"):
+        if hasattr(bench.writing, commits):
+            monkeypatch.setattr(bench.writing, commits, fail)
 
 
 async def _sends(bench: Bench) -> list[Any]:
@@ -57,7 +59,7 @@ async def test_what_was_committed_before_a_failure_is_not_counted_as_the_rest(ba
 
         def fail(step: str) -> None:
             seen.append(step)
-            if step == "flushed":
+            if step == "applied":
                 raise RuntimeError("the flush failed")
 
         bench.store.writer.failpoint = fail

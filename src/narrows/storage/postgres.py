@@ -309,7 +309,8 @@ class PostgresConnection:
             raise self._with_locks(self._single.touches)
         else:
             counts = await self._write_single(self._single, batch, rows)
-        return counts[:-1]
+        changed = dict(zip(rows, counts, strict=True))
+        return [changed[each.statement if each.statement in changed else SETTLE_LOOKED] for each in writes]
 
     async def _write_single(self, single: Single, batch: str, rows: Mapping[str, list[Row]]) -> list[int]:
         """All that changes is written and committed, or nothing is."""

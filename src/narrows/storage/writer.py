@@ -178,10 +178,13 @@ class Writer(Queued):
         self, connection: WriteConnection, batch: Sequence[Ticket], handed: list[Handed] | None
     ) -> Result:
         started = self.clock.monotonic()
+        tx: Transaction | None = None
+        last_stamp = self._last_stamp
         await self._step("begin")
         touches = [touch for ticket in batch for touch in ticket.touches]
         try:
             await connection.begin(touches)
+            last_stamp = self._last_stamp
             tx = Transaction(*self._stamp(connection.now), self.limits, connection.writer_name)
             await self._load(connection, tx, touches)
             await self._step("loaded")
@@ -196,7 +199,12 @@ class Writer(Queued):
             await self._flush(connection, tx)
             await self._step("flushed")
             await connection.commit()
-        except (BackendFailure, BatchMustSplit):
+        except BackendFailure as failure:
+            await connection.rollback()
+            if failure.retry and tx is not None and self._last_stamp == tx.now:
+                self._last_stamp = last_stamp  # nothing bears it, and no other batch has one after it
+            raise
+        except BatchMustSplit:
             await connection.rollback()
             raise
         except TurnAsks as asks:

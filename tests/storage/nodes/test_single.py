@@ -130,8 +130,11 @@ async def test_while_a_key_is_being_revoked_its_sends_wait_for_how_that_ends(
         assert (await other.get("a")).status == TriggerStatus.WAITING
 
 
-async def test_who_revokes_a_key_waits_for_what_is_being_settled_by_it(database: PostgresBackend) -> None:
+async def test_who_revokes_a_key_waits_for_what_is_being_settled_by_it(
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that nothing is settled by it after he was answered."""
+    monkeypatch.setattr(looked, "LATE_SECS", 60.0)
     async with node(database) as one, node(database) as other:
         await _make_key(other)
         await other.open("a", 0)
