@@ -144,7 +144,7 @@ async def test_who_revokes_a_key_waits_for_what_is_being_settled_by_it(
                 await reached.wait()
                 holder.run("begin; lock table api_keys in access exclusive mode")
             await until(
-                lambda: waiting_for_locks(database) == 1
+                lambda: waiting_for_locks(database) >= 1
             )  # it reads the key, at the end of its statement
             revoking = asyncio.create_task(other.perform(_revoking(other)))
             await until(lambda: waiting_for_locks(database) >= 2)
