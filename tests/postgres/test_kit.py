@@ -51,16 +51,13 @@ async def test_a_driver_finds_a_fresh_database_empty(dsn: str) -> None:
     assert tables == 0
 
 
-def test_databases_are_apart_and_quickly_made(dsn: str) -> None:
-    began = time.perf_counter()
+def test_databases_are_apart(dsn: str) -> None:
     others = [fresh_database() for _ in range(5)]
-    spent = (time.perf_counter() - began) / 5
     _fill(dsn)
     for other in others:
         with Session(other) as session, pytest.raises(SqlError, match="42P01"):
             session.run("select * from filled")
         drop_database(other)
-    assert spent < 0.5, f"{spent * 1000:.0f} ms each"  # 10 ms, where nobody else needs the cores
 
 
 def test_what_a_database_is_prepared_with_is_made_once() -> None:

@@ -97,7 +97,8 @@ class Commits:
         """Take the next message; answers whether the server commits when it gets it, or has when it sends it."""
         if message.side is Side.SERVER:
             says_so = self._is_due and message.text in _COMMITTED
-            self._is_due = self._is_due and not says_so
+            if says_so or message.kind == "Z":  # it is ready again: whatever was due has failed
+                self._is_due = False
             return says_so
         commits = self._commits_at(message)
         self._is_due = self._is_due or commits

@@ -14,19 +14,21 @@ from narrows.storage.line import SESSION, Line
 from narrows.storage.postgres_errors import NO_CONNECTION, sentence
 
 CONNECT_SECS: Final = 5.0
-#: Of a session, or where a pooler lends it, of each transaction. Statements are lookups by key, whatever
+#: Of a session, or where a pooler lends it, of each transaction. What is a statement by itself reads committed too,
+#: whatever the server's default. Statements are lookups by key, whatever
 #: the statistics say; planned once, they would stay as they were planned for an empty table.
 SETTINGS: Final = {
     "statement_timeout": "10000",
     "lock_timeout": "8000",
     "idle_in_transaction_session_timeout": "10000",
+    "default_transaction_isolation": "read committed",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
-SET_LOCAL: Final = "".join(f"set local {name} = {value}; " for name, value in SETTINGS.items())
+SET_LOCAL: Final = "".join(f"set local {name} = '{value}'; " for name, value in SETTINGS.items())
 
 
 class Access(NamedTuple):

@@ -5,7 +5,8 @@ Nothing locks them between the look and the writes. What it saw was true at one 
 server that takes changes, so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger finds its row at
 the place where that was, and does so only if nobody has changed it since (its version says so). If somebody has, the
 batch begins again, and locks it first, like everything that is not settled but changed in another way. So it does if
-that statement had to wait for long, since by then a trigger may be overdue that was not.
+the look is old when that has been done (it waited for a lock, or the node stood still), since by then a trigger may be
+overdue that was not.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from narrows.core.records import Trigger
 from narrows.storage.backend import Row, Touch, Write
 from narrows.storage.together import verb_and_table
 
-#: How long the statement that settles may wait for others.
-LATE_SECS: Final = 1.0
+#: How old a look may be at the end of the statement that settles.
+LATE_SECS: Final = 2.0
 #: The lookups that find triggers, and the statements that tell the places of their rows too, as the last column.
 LOOKS: Final = {"triggers_by_key": "look_by_key", "triggers_by_id": "look_by_id"}
 #: The statement that settles triggers, and the one that sees whether they are as they were.

@@ -20,7 +20,7 @@ from narrows.storage.connecting import SET_LOCAL
 from narrows.storage.line import Line
 from narrows.storage.looked import LOOKS, SETTLE_LOOKED, Looked, belongs_to_a_run
 from narrows.storage.lost_commits import find_out
-from narrows.storage.postgres_errors import failure_of, is_lost, is_taken
+from narrows.storage.postgres_errors import failure_of, is_lost, is_taken, may_be_done
 from narrows.storage.single import Single, may_be_single, single
 from narrows.storage.statements import encoded
 
@@ -59,6 +59,7 @@ class PostgresConnection:
         self._also: set[Touch] = set()
         self._at_hand = AtHand()
         self._looked = Looked()
+        self._looked_at = 0.0
         self._expects_runs = False
         self._expects_steps = False
         #: What the batch needs that is one statement: nothing has begun for it.
@@ -147,12 +148,13 @@ class PostgresConnection:
         do. Batches are alike: after one that names runs the next most likely does."""
         wanted = asked(touches, _WITH_TRIGGERS)
         looks = tuple(LOOKS.get(name, name) for name in wanted)
-        ((self._now, is_standby, *found),) = await self.line.fetch(
+        self._looked_at = asyncio.get_running_loop().time()
+        ((self._now, is_read_only, *found),) = await self.line.fetch(
             together.beside("look_time", looks), *map(encoded, wanted.values())
         )
-        if is_standby:
+        if is_read_only:
             self.line.drop()
-            raise BackendFailure("the server is a standby, which takes no changes", retry=True)
+            raise BackendFailure("the server takes no changes", retry=True)
         rows = dict(zip(wanted, found, strict=True))
         triggers = [row for name in LOOKS for row in rows.get(name, ())]
         self._expects_runs = any(map(belongs_to_a_run, triggers))
@@ -238,7 +240,7 @@ class PostgresConnection:
             # A commit that waits for a standby must not be cut short: it would count as made.
             await self.line.run("set local statement_timeout = 0; commit")
         except Exception as error:
-            if not is_lost(error):
+            if not may_be_done(error):
                 raise self._failure(error) from error
             await self._find_out(self._wrote, error)
         self._ended()
@@ -317,10 +319,11 @@ class PostgresConnection:
         counts = list(map(len, rows.values()))
         sql = together.single(tuple(rows))
         try:
-            given = (counts, int(looked.LATE_SECS * 1e6), single.names, single.api_keys, self.now)
-            await self.line.fetch(sql, *map(encoded, rows.values()), *given)
+            credentials = (single.names, single.api_keys, self.now)
+            age = (self._now, int(looked.LATE_SECS * 1e6))
+            await self.line.fetch(sql, *map(encoded, rows.values()), counts, *credentials, *age)
         except Exception as error:
-            if is_lost(error):
+            if may_be_done(error):
                 await self._find_out(batch, error)
                 return counts
             failure = self._failure(error)
@@ -334,24 +337,21 @@ class PostgresConnection:
         self, groups: Iterable[tuple[str, ...]], rows: Mapping[str, list[Row]]
     ) -> list[int]:
         counts: list[int] = []
-        clock = asyncio.get_running_loop().time
         try:
             for group in groups:
                 given = [encoded(rows[name]) for name in group]
-                started = clock()
                 (found,) = await self.line.fetch(together.writes(group), *given)
-                self._check_settled(rows, dict(zip(group, found, strict=True)), clock() - started)
+                self._check_settled(rows, dict(zip(group, found, strict=True)))
                 counts += found
         except Exception as error:
             raise self._failure(error) from error
         return counts
 
-    def _check_settled(
-        self, rows: Mapping[str, list[Row]], counts: Mapping[str, int], took_secs: float
-    ) -> None:
+    def _check_settled(self, rows: Mapping[str, list[Row]], counts: Mapping[str, int]) -> None:
         if SETTLE_LOOKED not in counts:
             return
-        if counts[SETTLE_LOOKED] != len(rows[SETTLE_LOOKED]) or took_secs > looked.LATE_SECS:
+        is_late = asyncio.get_running_loop().time() > self._looked_at + looked.LATE_SECS
+        if counts[SETTLE_LOOKED] != len(rows[SETTLE_LOOKED]) or is_late:
             raise self._with_locks(self._looked.touches(rows[SETTLE_LOOKED]))
 
     def _check_locked(self, found: Mapping[str, list[Row]]) -> None:

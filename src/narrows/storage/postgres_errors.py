@@ -58,6 +58,11 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, LOST)
 
 
+def may_be_done(error: BaseException) -> bool:
+    """Whether a statement that commits may have done so all the same."""
+    return is_lost(error) and not isinstance(error, asyncpg.ReadOnlySQLTransactionError)
+
+
 def is_taken(error: BaseException) -> bool:
     """Whether somebody else has locked what was only tried."""
     return isinstance(error, asyncpg.LockNotAvailableError)

@@ -45,11 +45,11 @@ def writes(names: tuple[str, ...]) -> str:
 
 @lru_cache(_KEPT)
 def single(names: tuple[str, ...]) -> str:
-    """The same as a batch by itself (`single.py`), with five parameters more: how many rows each is to change, within how
-    many microseconds, names, API keys, and the time. It fails unless all is so."""
+    """The same as a batch by itself (`single.py`), with six parameters more: how many rows each is to change, names, API
+    keys, the batch's time, when it looked and how long ago that may be, in microseconds. It fails unless all is so."""
     parts, counts = _counted(names)
     behind = len(names) + 1
-    types = ("bigint[]", "bigint", "bigint[]", "text[]", "bigint")
+    types = ("bigint[]", "bigint[]", "text[]", "bigint", "bigint", "bigint")
     given = ", ".join(f"${number}::{kind}" for number, kind in enumerate(types, start=behind))
     return f"with {parts} select narrows_still_so(array[{counts}], {given})"
 

@@ -91,6 +91,7 @@ class Writer(Queued):
         self.invariant_violations = 0
         self.clock_step_back_us = 0
         self._last_stamp = last_stamp
+        self._stamped = 0  # how often the last stamp has moved
         self._quiet_until = -1.0
         #: Set by whoever knows the rules (the service).
         self.turns: Turns = NoTurns()
@@ -99,6 +100,7 @@ class Writer(Queued):
     def begin_after(self, stamp: int) -> None:
         """Let every stamp be later than this one, the newest in the store."""
         self._last_stamp = max(self._last_stamp, stamp)
+        self._stamped += 1
 
     # ---- execution -------------------------------------------------------------------------
 
@@ -178,14 +180,14 @@ class Writer(Queued):
         self, connection: WriteConnection, batch: Sequence[Ticket], handed: list[Handed] | None
     ) -> Result:
         started = self.clock.monotonic()
-        tx: Transaction | None = None
-        last_stamp = self._last_stamp
+        last_stamp, stamped = self._last_stamp, -1
         await self._step("begin")
         touches = [touch for ticket in batch for touch in ticket.touches]
         try:
             await connection.begin(touches)
             last_stamp = self._last_stamp
             tx = Transaction(*self._stamp(connection.now), self.limits, connection.writer_name)
+            stamped = self._stamped
             await self._load(connection, tx, touches)
             await self._step("loaded")
             outcomes = [
@@ -201,8 +203,8 @@ class Writer(Queued):
             await connection.commit()
         except BackendFailure as failure:
             await connection.rollback()
-            if failure.retry and tx is not None and self._last_stamp == tx.now:
-                self._last_stamp = last_stamp  # nothing bears it, and no other batch has one after it
+            if failure.retry and self._stamped == stamped:
+                self._last_stamp = last_stamp  # nothing bears it, and nobody has moved on from it
             raise
         except BatchMustSplit:
             await connection.rollback()
@@ -273,6 +275,7 @@ class Writer(Queued):
         """The batch's stamp, which only rises, and the wall clock, which need not."""
         self.clock_step_back_us = max(0, self._last_stamp - wall)
         self._last_stamp = max(self._last_stamp + 1, wall)
+        self._stamped += 1
         return self._last_stamp, wall
 
     async def _load(self, connection: WriteConnection, tx: Transaction, touches: Sequence[Touch]) -> None:
@@ -287,7 +290,9 @@ class Writer(Queued):
                 tx.loaded(statement, rows)
             wanted = tx.missing(tx.links())
         tx.come_after_what_is_loaded()
-        self._last_stamp = max(self._last_stamp, tx.now)
+        if tx.now > self._last_stamp:
+            self._last_stamp = tx.now
+            self._stamped += 1
         tx.time_out_overdue(int.from_bytes(self.clock.random_bytes(8), "big"))
 
     def _apply(self, tx: Transaction, operation: Operation) -> Outcome:

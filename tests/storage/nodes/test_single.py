@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,7 +21,7 @@ from narrows.storage import looked
 from narrows.storage.connecting import SETTINGS
 from narrows.storage.statements import encoded, for_postgres
 from tests.postgres.cluster import Cluster
-from tests.postgres.session import Session
+from tests.postgres.session import Session, Target
 from tests.postgres.standby import Standby
 from tests.storage.kit import PROJECT, Bench, PostgresBackend
 from tests.storage.nodes.kit import (
@@ -45,6 +47,17 @@ async def _make_key(bench: Bench) -> None:
             scopes=("events:write",), secret_hash="hash of k1",
         )
     )  # fmt: skip
+
+
+@contextmanager
+def default(database: PostgresBackend, setting: str, value: str) -> Iterator[None]:
+    """What new sessions of the database begin with, while the context lasts."""
+    name = Target.of(database.url).database
+    sql(database, f"alter database {name} set default_{setting} = '{value}'")
+    try:
+        yield
+    finally:
+        sql(database, f"begin read write; alter database {name} reset default_{setting}; commit")
 
 
 def _revoking(bench: Bench) -> RevokeApiKey:
@@ -219,6 +232,52 @@ async def test_a_settling_needs_how_its_delivery_stood(database: PostgresBackend
             assert len(await connection.fetch(f"{settle} returning 1", given)) == count
         await transaction.rollback()
         await connection.close()
+
+
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+async def test_a_revocation_is_seen_whatever_isolation_is_the_servers_default(
+    database: PostgresBackend, level: str
+) -> None:
+    """The statement began before it, and reads the key behind its lock."""
+    with default(database, "transaction_isolation", level):
+        async with node(database) as one, node(database) as other:
+            await _make_key(other)
+            await other.open("a", 0)
+            with Session(database.url) as holder:
+                holder.run("begin isolation level read committed")
+                holder.run("select 1 from triggers for update")
+                sending = asyncio.create_task(one.send("a", "1", actor=KEY))
+                await until(lambda: waiting_for_locks(database) >= 1)
+                await other.perform(_revoking(other))
+                holder.run("rollback")
+            with pytest.raises(Unauthenticated):
+                await sending
+            assert (await other.get("a")).status == TriggerStatus.WAITING
+
+
+async def test_where_committed_is_not_read_all_goes_the_usual_way(database: PostgresBackend) -> None:
+    """A session that a pooler has put in the place of ours has none of its settings."""
+    async with node(database) as bench:
+        await bench.open("a", 0)
+        await bench.writing.line.run("set default_transaction_isolation = 'repeatable read'")
+        points = Points(bench)
+        await bench.send("a", "1")
+        assert Counter(points.seen)["begin"] == 2
+        assert (await bench.get("a")).status == TriggerStatus.RECEIVED
+
+
+@pytest.mark.parametrize("hold_secs", [None, 60], ids=["single", "steps"])
+async def test_a_server_that_takes_no_changes_refuses_at_once(
+    database: PostgresBackend, hold_secs: int | None
+) -> None:
+    """As some do whose disk is full: nothing was done, and nobody has to find out."""
+    async with node(database) as bench:
+        await bench.open("a", 0)
+        with default(database, "transaction_read_only", "on"):
+            for connection in bench.store._connections:
+                connection.line.drop()
+            with pytest.raises(Unavailable):
+                await bench.send("a", "1", hold_secs=hold_secs)
 
 
 async def test_a_standby_answers_nothing(database: PostgresBackend) -> None:

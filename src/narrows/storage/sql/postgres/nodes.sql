@@ -1,8 +1,10 @@
 -- Who serves the database. Times are the database's.
 
 -- name: look_time
--- With what is only looked at. A standby may be behind, and would answer all the same: a pooler may lead there.
-select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now, pg_is_in_recovery() as is_standby
+-- With what is only looked at. A standby, which takes no changes, may be behind and would answer all the same: a pooler
+-- may lead there.
+select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now,
+  cast(current_setting('transaction_read_only') as boolean) as is_read_only
 
 -- name: lock_nodes
 select pg_advisory_xact_lock(7021806481350104693)
