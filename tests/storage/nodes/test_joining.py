@@ -152,3 +152,12 @@ async def test_places_of_those_that_left_or_died_are_taken_again(database: Postg
                 await until(lambda: first.store.members.own == 2)
                 await until(lambda: len({each.store.members.own for each in (first, again, third)}) == 3)
                 await until(lambda: first.store.members.slots == (0, 1, 2))
+
+
+async def test_a_node_whose_joining_was_never_answered_joins_again(database: PostgresBackend) -> None:
+    async with node(database), node(database) as bench:
+        membership = bench.store._membership
+        before = membership.nodes.own
+        await membership.join()
+        assert membership.nodes.own == before
+        assert len(membership.nodes.slots) == 2

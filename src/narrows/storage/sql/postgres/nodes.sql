@@ -13,10 +13,11 @@ select pg_advisory_xact_lock(7021806481350104693)
 delete from nodes where seen_at < $1
 
 -- name: join_nodes
--- The lowest slot that is free.
+-- The lowest slot that is free. A node that joins again, since it was never answered, is there.
 insert into nodes (id, slot, name, version, started_at, seen_at)
 select $1, (select min(s.slot) from generate_series(0, (select count(*) from nodes)) as s(slot)
   where not exists (select 1 from nodes as n where n.slot = s.slot)), $2, $3, $4, $4
+on conflict (id) do update set seen_at = excluded.seen_at
 returning slot
 
 -- name: renew_node
