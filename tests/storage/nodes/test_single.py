@@ -242,6 +242,8 @@ async def test_a_revocation_is_seen_whatever_isolation_is_the_servers_default(
     with default(database, "transaction_isolation", level):
         async with node(database) as one, node(database) as other:
             await _make_key(other)
+            await other.open("b", 0)
+            assert await trips(one, partial(one.send, "b")) == SINGLE_TRIPS
             await other.open("a", 0)
             with Session(database.url) as holder:
                 holder.run("begin isolation level read committed")
