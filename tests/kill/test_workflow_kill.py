@@ -19,7 +19,7 @@ def _proves_something(report: Report) -> None:
     # A load that did nothing would prove nothing.
     assert report.counts["acknowledged"] > report.kills
     assert report.counts["effects"] > 2 * report.kills
-    assert report.counts["broken"] > report.kills
+    assert report.counts["broken"] > 0  # how many were open on a node that was killed is chance
 
 
 def test_every_workflow_ends_once_over_kills_of_server_and_workers(tmp_path: Path) -> None:
