@@ -19,17 +19,20 @@ def _proves_something(report: Report) -> None:
     # A load that did nothing would prove nothing.
     assert report.counts["acknowledged"] > report.kills
     assert report.counts["effects"] > 2 * report.kills
-    assert report.counts["broken"] > 0  # how many were open on a node that was killed is chance
 
 
 def test_every_workflow_ends_once_over_kills_of_server_and_workers(tmp_path: Path) -> None:
     report = asyncio.run(workflow_campaign.run(tmp_path, KILLS, seed=1))
     _proves_something(report)
+    assert report.counts["broken"] > report.kills
     assert report.counts["canceled"] > 0
 
 
 def test_every_workflow_ends_once_when_nodes_are_killed(tmp_path: Path) -> None:
-    _proves_something(asyncio.run(workflow_campaign.run_nodes(tmp_path, KILLS_OF_NODES, seed=1)))
+    report = asyncio.run(workflow_campaign.run_nodes(tmp_path, KILLS_OF_NODES, seed=1))
+    _proves_something(report)
+    # Of the senders a part is at each node; how many of them just then is chance.
+    assert report.counts["broken"] > 0
 
 
 FACTS: list[tuple[str, str | None]] = [

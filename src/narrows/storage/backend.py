@@ -52,14 +52,15 @@ class WriteConnection(Reader, Protocol):
 
     async def begin(self, touches: Sequence[Touch]) -> None:
         """Begin a transaction that holds whatever locks these touches need: what is loaded by them then
-        stays as it is until the end."""
+        stays as it is until the end, or `write` finds that it has not."""
 
     async def lock(self, touches: Sequence[Touch]) -> None:
         """Take the locks that these touches need beyond those that are held. Raises BackendFailure (`retry`)
         where that could wait in a circle: begun again, the transaction takes them in their order."""
 
     async def write(self, writes: Sequence[Write]) -> list[int]:
-        """Run statements with `@input`, in their order; answers how many rows each changed."""
+        """Run statements with `@input`; answers how many rows each changed. What cannot be otherwise any more may be
+        committed with them; `commit` then has nothing to do."""
 
     async def commit(self) -> None: ...
 

@@ -2,11 +2,11 @@
 batches do with them is to settle them. Pure.
 
 Nothing locks them between the look and the writes. What it saw was true at one moment after the batch was taken, on a
-server that takes changes, so that a refusal, which changes nothing, is right as of then; and the statement that settles a trigger finds its row at
-the place where that was, and does so only if nobody has changed it since (its version says so). If somebody has, the
-batch begins again, and locks it first, like everything that is not settled but changed in another way. So it does if
-the look is old when that has been done (it waited for a lock, or the node stood still), since by then a trigger may be
-overdue that was not.
+server that takes changes, so that a refusal, which changes nothing, is right as of then; and the statement that settles
+a trigger finds its row at the place where that was, and does so only if nobody has changed it since (its version says
+so). If somebody has, the batch begins again, and locks it first, like everything that is not settled but changed in
+another way. So it does if the look is old by then (it waited for a lock, or the node stood still), since a trigger may
+be overdue that was not.
 """
 
 from __future__ import annotations
@@ -41,10 +41,6 @@ def without_places(lookup: str, rows: list[Row]) -> list[Row]:
 def belongs_to_a_run(trigger: Row) -> bool:
     """Whether a lock of something else guards this trigger: it is changed together with that."""
     return trigger[_ROOT] is not None or trigger[_JOB_RUN] is not None
-
-
-#: So many columns at the end of what was seen go with a row that settles.
-_PLACED_BY: Final = 2
 
 
 class _Seen(NamedTuple):
@@ -83,7 +79,11 @@ class Looked:
         settled = rows.get(SETTLE, [])
         if not settled or settled[0] not in self:
             return dict(rows)
-        placed = [(*row, *self._seen[row[:2]][-_PLACED_BY:]) for row in sorted(settled, key=itemgetter(0, 1))]
+        placed = [
+            (*row, seen.notify_status, seen.place)
+            for row in sorted(settled, key=itemgetter(0, 1))
+            for seen in [self._seen[row[:2]]]
+        ]
         return {SETTLE_LOOKED: placed, **{name: given for name, given in rows.items() if name != SETTLE}}
 
     def touches(self, rows: Iterable[Row]) -> set[Touch]:

@@ -85,7 +85,7 @@ TO_CHANGE: dict[str, str] = {
     "jobs_to_change_by_slug": "jobs_by_slug",
     "workflows_to_change": "workflows_by_id",
     "workflows_to_change_by_slug": "workflows_by_slug",
-    # Who settles a trigger need not lock it (`looked.py`); who does anything else with it, or hangs anything on it, says so.
+    # Who settles a trigger need not lock it (`looked.py`); who does anything else with it says so.
     "triggers_to_change": "triggers_by_id",
     # Of the root rows only what is counted in them changes before the end.
     "roots_to_count": "roots_by_id",

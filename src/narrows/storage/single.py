@@ -19,8 +19,7 @@ from narrows.storage.locks import Locks
 from narrows.storage.looked import LOOKS
 
 #: All that such a batch may name.
-_KEYS: Final = "api_keys_by_id"
-_NAMED: Final = LOOKS.keys() | {_KEYS}
+_NAMED: Final = LOOKS.keys() | {"api_keys_by_id"}
 
 
 class Single(NamedTuple):

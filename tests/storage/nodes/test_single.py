@@ -73,7 +73,7 @@ def _extending(bench: Bench, trigger_id: str) -> ExtendTrigger:
 async def test_what_settles_a_wait_by_an_api_key_is_one_statement(database: PostgresBackend) -> None:
     async with node(database) as bench:
         await _make_key(bench)
-        (due,) = [await bench.open(key, 0) for key in "a"]
+        due = await bench.open("a", 0)
         sql(database, f"update triggers set expires_at = 1 where id = '{due.id}'")
         for key in "bc":
             await bench.open(key, 0)
@@ -156,9 +156,8 @@ async def test_who_revokes_a_key_waits_for_what_is_being_settled_by_it(
                 sending = asyncio.create_task(one.send("a", "1", actor=KEY))
                 await reached.wait()
                 holder.run("begin; lock table api_keys in access exclusive mode")
-            await until(
-                lambda: waiting_for_locks(database) >= 1
-            )  # it reads the key, at the end of its statement
+            # It reads the key, at the end of its statement.
+            await until(lambda: waiting_for_locks(database) >= 1)
             revoking = asyncio.create_task(other.perform(_revoking(other)))
             await until(lambda: waiting_for_locks(database) >= 2)
             holder.run("rollback")
@@ -280,6 +279,20 @@ async def test_a_server_that_takes_no_changes_refuses_at_once(
                 connection.line.drop()
             with pytest.raises(Unavailable):
                 await bench.send("a", "1", hold_secs=hold_secs)
+
+
+async def test_a_server_that_takes_no_changes_any_more_has_done_nothing(database: PostgresBackend) -> None:
+    async with node(database) as bench:
+        await bench.open("a", 0)
+        points = Points(bench)
+
+        async def stop() -> None:
+            await bench.writing.line.run("set default_transaction_read_only = on")
+
+        points.at("applied", stop)
+        await bench.send("a", "1")
+        assert Counter(points.seen)["begin"] == 2
+        assert sql(database, "select 1 from batches where at < 0") == []  # it was not asked for
 
 
 async def test_a_standby_answers_nothing(database: PostgresBackend) -> None:
