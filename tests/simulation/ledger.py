@@ -63,10 +63,10 @@ class LedgerWriter(Writer):
             self.executed(batch, result, self._came_due)
         return result
 
-    async def _perform(self, connection: Any, tx: Transaction, place: int, operation: Any) -> Any:
+    async def _apply_behind_a_turn(self, connection: Any, tx: Transaction, place: int, operation: Any) -> Any:
         self._place = place
         try:
-            return await super()._perform(connection, tx, place, operation)
+            return await super()._apply_behind_a_turn(connection, tx, place, operation)
         finally:
             self._place = AT_THE_END
 

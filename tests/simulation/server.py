@@ -108,7 +108,8 @@ class InlineStore:
         if self.dead:
             raise Unavailable("dead")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.writer.put(Ticket(operation, operation.touches(), future))
+        for _, refusal in self.writer.put([Ticket(operation, operation.touches(), future)]):
+            raise refusal
         self._plan_turn()
         return await future
 

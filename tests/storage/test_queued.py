@@ -20,8 +20,8 @@ def queue() -> Writer:
 
 
 def _put(writer: Writer, *operations: Step) -> None:
-    for operation in operations:
-        writer.put(Ticket(operation, operation.touches(), None))
+    for _, refusal in writer.put([Ticket(operation, operation.touches(), None) for operation in operations]):
+        raise refusal
 
 
 def _taken(writer: Writer) -> list[list[Any]]:
@@ -47,6 +47,13 @@ def test_the_queue_is_bounded_in_bytes_but_takes_one_larger_alone(queue: Writer)
     _put(queue, Step(size_bytes=600), Step(size_bytes=400))
     with pytest.raises(Unavailable):
         _put(queue, Step(size_bytes=1))
+
+
+def test_those_that_fit_are_queued_although_others_of_the_same_turn_are_refused(queue: Writer) -> None:
+    steps = [Step(), Step(size_bytes=900), Step(size_bytes=200), Step(size_bytes=100)]
+    refused = queue.put([Ticket(step, step.touches(), None) for step in steps])
+    assert [(ticket.operation, type(why)) for ticket, why in refused] == [(steps[2], Unavailable)]
+    assert _taken(queue) == [[steps[0], steps[1], steps[3]]]
 
 
 def test_background_work_is_taken_although_the_queue_is_full(queue: Writer) -> None:

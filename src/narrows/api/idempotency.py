@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -85,13 +85,15 @@ class InFlight:
             self._scopes.discard(scope)
 
 
-async def perform(
+def perform(
     call: Call, operation: Any, keep: Callable[[Any], Kept], key_in_body: str | None = None
-) -> Any:
+) -> Awaitable[Any]:
     """Perform the operation; with a key, once: then the outcome of a repeat is a Replayed."""
     key = read_key(call, key_in_body)
-    if key is None:
-        return await call.perform(operation)
+    return call.perform(operation) if key is None else _perform_once(call, operation, keep, key)
+
+
+async def _perform_once(call: Call, operation: Any, keep: Callable[[Any], Kept], key: bytes) -> Any:
     scope = scope_hash(call, key)
     with call.api.in_flight.claim(scope):
         return await call.perform(

@@ -83,7 +83,7 @@ def is_executing(run: Run) -> bool:
 
 def _moved(run: Run, kind: FactKind) -> Run:
     """The run in the state that `kind` leads to; what belongs to the old state alone is cleared."""
-    status = next_run_status(RunStatus(run.status), kind)
+    status = next_run_status(run.status, kind)
     return run._replace(
         status=status,
         version=run.version + 1,

@@ -104,7 +104,7 @@ def is_overdue(trigger: Trigger, wall: int) -> bool:
 def receive(trigger: Trigger, payload: str | None, payload_id: str | None, sent_by: str, now: int) -> Trigger:
     """The trigger with the event's payload. `now` is never before `requested_at`: stamps only rise."""
     return trigger._replace(
-        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_RECEIVED),
+        status=next_status(trigger.status, FactKind.TRIGGER_RECEIVED),
         version=trigger.version + 1,
         response_payload=payload,
         response_payload_id=payload_id,
@@ -116,7 +116,7 @@ def receive(trigger: Trigger, payload: str | None, payload_id: str | None, sent_
 
 def time_out(trigger: Trigger, now: int) -> Trigger:
     return trigger._replace(
-        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_TIMED_OUT),
+        status=next_status(trigger.status, FactKind.TRIGGER_TIMED_OUT),
         version=trigger.version + 1,
         settled_at=max(now, trigger.expires_at),
         error=f"no event within {trigger.timeout_secs} s",
@@ -134,7 +134,7 @@ def come_due(trigger: Trigger, now: int) -> tuple[Trigger, FactKind]:
 
 def cancel(trigger: Trigger, reason: str, now: int) -> Trigger:
     return trigger._replace(
-        status=next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_CANCELED),
+        status=next_status(trigger.status, FactKind.TRIGGER_CANCELED),
         version=trigger.version + 1,
         settled_at=now,
         error=reason,
@@ -143,7 +143,7 @@ def cancel(trigger: Trigger, reason: str, now: int) -> Trigger:
 
 def extend(trigger: Trigger, timeout_secs: int, now: int) -> Trigger:
     """A new time-out, counted from now. `timeout_secs` stays the span from `requested_at`."""
-    next_status(TriggerStatus(trigger.status), FactKind.TRIGGER_EXTENDED)
+    next_status(trigger.status, FactKind.TRIGGER_EXTENDED)
     expires_at = expiry(now, timeout_secs)
     whole = 0 if expires_at == NEVER else -(-(expires_at - trigger.requested_at) // 1_000_000)
     return trigger._replace(version=trigger.version + 1, timeout_secs=whole, expires_at=expires_at)

@@ -60,10 +60,10 @@ _WORKFLOW_RUN: Final = Run._fields.index("workflow_run_id")
 def asked(touches: Iterable[Touch], lookups: frozenset[str]) -> dict[str, list[Row]]:
     """What a batch asks of these lookups, by statement."""
     wanted: dict[str, set[Row]] = {}
-    for named, *key in touches:
-        lookup = TO_CHANGE.get(named, named)
+    for touch in touches:
+        lookup = TO_CHANGE.get(touch[0], touch[0])
         if lookup in lookups:
-            wanted.setdefault(lookup, set()).add(tuple(key))
+            wanted.setdefault(lookup, set()).add(touch[1:])
     return {name: sorted(wanted[name]) for name in sorted(wanted)}
 
 

@@ -60,7 +60,7 @@ class Front:
         #: How the event loop's turns are shared out between requests and the writers.
         self.pace = Pace()
         #: What came in this turn of the event loop.
-        self._arrived: list[tuple[Ticket, asyncio.Future[Any]]] = []
+        self._arrived: list[Ticket] = []
 
     @property
     def queue_length(self) -> int:
@@ -73,23 +73,20 @@ class Front:
             raise Unavailable(self.failure, retry_after_secs=5)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        ticket = Ticket(operation, operation.touches(), future)
         if not self._arrived:
             loop.call_soon(self._hand_over)
-        self._arrived.append((ticket, future))
+        self._arrived.append(Ticket(operation, operation.touches(), future))
         if len(self._arrived) >= HANDED_OVER_AT_ONCE:
             self._hand_over()
         return await future
 
     def _hand_over(self) -> None:
         """Give the writer what came in this turn of the loop."""
-        arrived, self._arrived = self._arrived, []
-        for ticket, future in arrived:
-            try:
-                self.writer.put(ticket)
-            except Unavailable as refusal:
-                if not future.done():
-                    future.set_exception(refusal)
+        if self._arrived:
+            arrived, self._arrived = self._arrived, []
+            for ticket, refusal in self.writer.put(arrived):
+                if ticket.future is not None and not ticket.future.done():
+                    ticket.future.set_exception(refusal)
 
     def _answer(self, batch: Sequence[Ticket], results: Sequence[Result]) -> None:
         tickets = iter(batch)

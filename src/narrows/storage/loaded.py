@@ -82,11 +82,12 @@ class Loaded:
         """Which lookups still have to be asked of the backend, by statement, keys sorted."""
         wanted: dict[str, list[tuple[str, ...]]] = defaultdict(list)
         for named in touches:
-            touch = (TO_CHANGE.get(named[0], named[0]), *named[1:])
+            lookup, key = TO_CHANGE.get(named[0], named[0]), named[1:]
+            touch = named if lookup is named[0] else (lookup, *key)
             if touch not in self._asked:
                 self._asked.add(touch)
-                if touch[1:] not in self._records.get(_BY_IDENTITY.get(touch[0], Loaded), ()):
-                    wanted[touch[0]].append(touch[1:])
+                if key not in self._records.get(_BY_IDENTITY.get(lookup, Loaded), ()):
+                    wanted[lookup].append(key)
         return {name: sorted(keys) for name, keys in wanted.items() if keys}
 
     def loaded(self, lookup: str, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -98,13 +99,14 @@ class Loaded:
                 self._records[record_class][row[:named_by]] = record_class(*row)
             return
         identity = TABLES[record_class].identity
-        for row in rows:
-            record = record_class(*row)
+        records, stored = self._records[record_class], self._stored[record_class]
+        deleted = self._deleted[record_class]
+        for record in map(record_class._make, rows):
             key = identity(record)
-            if key in self._deleted[record_class]:
+            if key in deleted:
                 continue  # what is loaded in a turn is as it was before the batch
-            if key not in self._records[record_class]:
-                self._records[record_class][key] = self._stored[record_class][key] = record
+            if key not in records:
+                records[key] = stored[key] = record
                 self._new.append(record)
             self._index(record, lookup)
 

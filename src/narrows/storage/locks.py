@@ -99,13 +99,13 @@ def needed(touches: Iterable[Touch]) -> Locks:
     """The locks of a batch."""
     names: dict[tuple[str, ...], bool] = {}
     rows: dict[str, dict[Touch, None]] = {field: {} for field in Locks._fields[1:]}
-    for lookup, *key in touches:
-        if (named := _NAMED.get(lookup)) is not None:
+    for touch in touches:
+        if (named := _NAMED.get(touch[0])) is not None:
             kind, columns, excludes = named
-            name = (kind, *key[:columns])
+            name = (kind, *touch[1 : 1 + columns])
             names[name] = names.get(name, False) or excludes
-        if (field := _ROWS.get(lookup)) is not None:
-            rows[field][tuple(key[:2]) if field == "claimed_jobs" else tuple(key)] = None
+        if (field := _ROWS.get(touch[0])) is not None:
+            rows[field][touch[1:3] if field == "claimed_jobs" else touch[1:]] = None
     numbers: dict[int, bool] = {}
     for name, excludes in names.items():
         number = name_of(*name)

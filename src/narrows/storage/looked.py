@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from narrows.core.records import Trigger
 from narrows.storage.backend import Row, Touch, Write
@@ -31,11 +31,12 @@ _JOB_RUN: Final = Trigger._fields.index("job_run_id")
 _KEY: Final = Trigger._fields.index("event_key")
 _VERSION: Final = Trigger._fields.index("version")
 _NOTIFY_STATUS: Final = Trigger._fields.index("notify_status")
+_PLACE: Final = -1
 
 
 def without_places(lookup: str, rows: list[Row]) -> list[Row]:
     """The rows that a lookup found, as without a look."""
-    return [row[:-1] for row in rows] if lookup in LOOKS else rows
+    return [row[:_PLACE] for row in rows] if lookup in LOOKS else rows
 
 
 def belongs_to_a_run(trigger: Row) -> bool:
@@ -43,20 +44,11 @@ def belongs_to_a_run(trigger: Row) -> bool:
     return trigger[_ROOT] is not None or trigger[_JOB_RUN] is not None
 
 
-class _Seen(NamedTuple):
-    event_key: str
-    version: int
-    notify_status: str | None
-    place: str
-
-
 class Looked:
     """What was read so, by project and id. `rows` have the place behind a trigger's columns."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._seen: dict[Row, _Seen] = {
-            row[:2]: _Seen(row[_KEY], row[_VERSION], row[_NOTIFY_STATUS], row[-1]) for row in rows
-        }
+        self._seen: dict[Row, Row] = {row[:2]: row for row in rows}
 
     def __contains__(self, trigger: Row) -> bool:
         return trigger[:2] in self._seen
@@ -80,7 +72,7 @@ class Looked:
         if not settled or settled[0] not in self:
             return dict(rows)
         placed = [
-            (*row, seen.notify_status, seen.place)
+            (*row, seen[_NOTIFY_STATUS], seen[_PLACE])
             for row in sorted(settled, key=itemgetter(0, 1))
             for seen in [self._seen[row[:2]]]
         ]
@@ -93,12 +85,12 @@ class Looked:
     def under(self, touches: Iterable[Touch]) -> set[Touch]:
         """What locks those of this whose keys are named."""
         keys = {touch[1:] for touch in touches}
-        return self._touches({each for each, seen in self._seen.items() if (each[0], seen.event_key) in keys})
+        return self._touches({each for each, seen in self._seen.items() if (each[0], seen[_KEY]) in keys})
 
     def _is_further(self, row: Row) -> bool:
         """Rows that settle have the version behind project and id."""
         seen = self._seen.get(row[:2])
-        return seen is not None and seen.version + 1 != row[2]
+        return seen is not None and seen[_VERSION] + 1 != row[2]
 
     def _touches(self, keys: set[Row]) -> set[Touch]:
         return {("triggers_to_change", *key) for key in keys & self._seen.keys()}

@@ -55,24 +55,31 @@ class Queued:
         """Whether nine tenths of the queue's places are taken."""
         return self.queue_length > self._max_queue * 9 // 10
 
-    def put(self, ticket: Ticket) -> None:
-        """Queue an operation. Raises Unavailable beyond the bounds: nothing was done.
+    def put(self, tickets: Sequence[Ticket]) -> list[tuple[Ticket, Unavailable]]:
+        """Queue operations; answers those that were refused, with why: nothing was done of these.
 
         Background work is not bounded here: there is little of it, each driver waits for one operation
         before it queues the next, and time-outs must not fail because senders are many.
         """
+        refused = []
         with self._condition:
-            if self._closing:
-                raise Unavailable("The server is shutting down. Send again in a moment.", retry_after_secs=2)
-            if ticket.operation.background:
-                self._background.append(ticket)
-            else:
-                self._put_in_foreground(ticket)
+            for ticket in tickets:
+                try:
+                    self._put(ticket)
+                except Unavailable as refusal:
+                    refused.append((ticket, refusal))
             self._condition.notify()
         self._wake()
+        return refused
 
-    def _put_in_foreground(self, ticket: Ticket) -> None:
-        size = ticket.operation.size_bytes
+    def _put(self, ticket: Ticket) -> None:
+        if self._closing:
+            raise Unavailable("The server is shutting down. Send again in a moment.", retry_after_secs=2)
+        operation = ticket.operation
+        if operation.background:
+            self._background.append(ticket)
+            return
+        size = operation.size_bytes
         if len(self._foreground) >= self._max_queue or (
             self._queued_bytes + size > self._max_queue_bytes and self._foreground
         ):

@@ -253,7 +253,8 @@ class Transaction(Loaded):
                 earlier = found.get(delete)
                 found[delete] = Write(delete, (earlier.rows if earlier else []) + [*stored], False)
         for record_class, table in TABLES.items():
-            self._collect(record_class, table.insert, found)
+            if record_class in self._changed:
+                self._collect(record_class, table.insert, found)
         if self._released:
             # In order: two writers that release the same payloads wait in a line.
             rows = [(*key, released) for key, released in sorted(self._released.items())]
@@ -278,11 +279,10 @@ class Transaction(Loaded):
         for key in self._changed[record_class]:
             record, old = records[key], stored.get(key)
             if old is None or update is None:
-                row = _row_of(record)
-                found.setdefault(insert, Write(insert, [], False)).rows.append(row)
+                _rows_of(insert, False, found).append(_row_of(record))
             else:
                 statement, row = update(old, record)
-                found.setdefault(statement, Write(statement, [], True)).rows.append(row)
+                _rows_of(statement, True, found).append(row)
                 if record_class is Trigger:
                     _note(old, record, statement, found)
 
@@ -290,6 +290,14 @@ class Transaction(Loaded):
         """The final state of every record of this kind that was changed."""
         records = self._records[record_class]
         return tuple(records[key] for key in self._changed[record_class])
+
+
+def _rows_of(statement: str, exact: bool, found: dict[str, Write]) -> list[tuple[Any, ...]]:
+    """The rows of a statement, to add to."""
+    write = found.get(statement)
+    if write is None:
+        write = found[statement] = Write(statement, [], exact)
+    return write.rows
 
 
 def _stamp_of(record: Any) -> int:
@@ -304,12 +312,14 @@ def _stamp_of(record: Any) -> int:
 def _note(old: Trigger, new: Trigger, written: str, found: dict[str, Write]) -> None:
     """Beside its other changes, how a trigger's newest delivery stands and what its event counts for: statements of
     their own, so that a settling writes no column that most triggers do not use."""
+    if new.notify_status == old.notify_status and new.ballot == old.ballot:
+        return
     noted = [note_delivery(new)] if new.notify_status != old.notify_status else []
     if new.ballot != old.ballot:
         noted.append(cast_ballot(new))
     for statement, row in noted:
         if written != statement:
-            found.setdefault(statement, Write(statement, [], True)).rows.append(row)
+            _rows_of(statement, True, found).append(row)
 
 
 def _row_of(record: Any) -> tuple[Any, ...]:

@@ -182,7 +182,8 @@ class Writer(Queued):
         started = self.clock.monotonic()
         last_stamp, stamped = self._last_stamp, -1
         await self._step("begin")
-        touches = [touch for ticket in batch for touch in ticket.touches]
+        # Each but once: all of a batch may name one credential.
+        touches = list(dict.fromkeys(touch for ticket in batch for touch in ticket.touches))
         try:
             await connection.begin(touches)
             last_stamp = self._last_stamp
@@ -190,10 +191,7 @@ class Writer(Queued):
             stamped = self._stamped
             await self._load(connection, tx, touches)
             await self._step("loaded")
-            outcomes = [
-                await self._perform(connection, tx, place, ticket.operation)
-                for place, ticket in enumerate(batch)
-            ]
+            outcomes = await self._apply_all(connection, tx, batch)
             await self._turn(connection, tx)
             if handed is not None:
                 await self._hand_out(connection, tx, handed)
@@ -238,19 +236,27 @@ class Writer(Queued):
             ]
         )
 
-    async def _perform(
+    async def _apply_all(
+        self, connection: WriteConnection, tx: Transaction, batch: Sequence[Ticket]
+    ) -> list[Outcome]:
+        """Apply the operations in order."""
+        outcomes = []
+        for place, ticket in enumerate(batch):
+            tx.notes.act(place)
+            try:
+                outcome = self._apply(tx, ticket.operation)
+            except NotAdvancedYet:
+                outcome = await self._apply_behind_a_turn(connection, tx, place, ticket.operation)
+            outcomes.append(outcome)
+        return outcomes
+
+    async def _apply_behind_a_turn(
         self, connection: WriteConnection, tx: Transaction, place: int, operation: Operation
     ) -> Outcome:
-        """Apply one operation; where it has to see what follows from those before it, after that."""
+        """Apply one that has to see what follows from those before it."""
+        await self._turn(connection, tx)
         tx.notes.act(place)
-        try:
-            return self._apply(tx, operation)
-        except NotAdvancedYet:
-            await self._turn(connection, tx)
-            tx.notes.act(place)
-            return self._apply(tx, operation)
-        finally:
-            tx.notes.act(None)
+        return self._apply(tx, operation)
 
     async def _turn(self, connection: WriteConnection, tx: Transaction) -> None:
         """Advance the workflow runs of which something has been noted."""
