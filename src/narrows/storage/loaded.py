@@ -100,7 +100,7 @@ class Loaded:
             return
         identity = TABLES[record_class].identity
         records, stored = self._records[record_class], self._stored[record_class]
-        deleted = self._deleted[record_class]
+        deleted = self._deleted.get(record_class, ())
         for record in map(record_class._make, rows):
             key = identity(record)
             if key in deleted:

@@ -7,14 +7,20 @@ node refuses to start.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final
 
+import asyncpg
+
 from narrows.errors import SchemaUnknown, StorageError
 from narrows.storage.line import Line
 from narrows.storage.migrations import MOVING, Migration, half_moved, read_all
+from narrows.storage.postgres_errors import sentence
+
+log = logging.getLogger("narrows.storage")
 
 OLDEST_SERVER: Final = 140_000
 LONGEST_SECS: Final = 86_400.0
@@ -84,7 +90,8 @@ async def migrate(line: Line) -> list[str]:
     ):
         await line.run(_TABLE)
         for migration in await pending(line):
-            await line.run(migration.sql, LONGEST_SECS)
+            log.info("migrating the database: %s; it may wait for others at the same tables", migration.name)
+            await _apply(line, migration)
             await line.fetch(
                 "insert into schema_migrations values ($1, $2, $3, $4,"
                 " cast(extract(epoch from clock_timestamp()) * 1000000 as bigint))",
@@ -95,6 +102,16 @@ async def migrate(line: Line) -> list[str]:
             )
             done.append(migration.name)
     return done
+
+
+async def _apply(line: Line, migration: Migration) -> None:
+    try:
+        await line.run(migration.sql, LONGEST_SECS)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StorageError(
+            f"This role may not migrate the database to {migration.name}: {sentence(error)}. Run "
+            "`narrows migrate` as the role that owns the tables; then start again."
+        ) from error
 
 
 async def is_half_moved(line: Line) -> bool:

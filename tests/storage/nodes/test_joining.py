@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
@@ -14,10 +14,10 @@ from narrows.storage.postgres_schema import all_migrations
 from narrows.storage.postgres_store import PostgresStore
 from narrows.storage.statements import for_postgres
 from narrows.testing import ManualClock
-from tests.postgres.cluster import drop_database, fresh_database
-from tests.postgres.session import Session
+from tests.postgres.cluster import USER, drop_database, fresh_database
+from tests.postgres.session import Session, Target
 from tests.storage.kit import PostgresBackend
-from tests.storage.nodes.kit import node, sql, until, waiting_for_locks
+from tests.storage.nodes.kit import Elsewhere, node, sql, until, waiting_for_locks
 
 
 class Bare(PostgresBackend):
@@ -63,6 +63,37 @@ async def test_a_node_starts_over_a_newer_schema_that_only_adds(bare: Bare) -> N
     sql(bare, f"update schema_migrations set additive = false where number = {newer}")
     with pytest.raises(SchemaUnknown):
         await _store(bare, 2).open()
+
+
+@contextmanager
+def _clerk(database: PostgresBackend) -> Iterator[PostgresBackend]:
+    """The same database as a role has it that may do everything with the tables but owns none of them."""
+    role = f"clerk_of_{Target.of(database.url).database}"
+    sql(database, f"create role {role} login; grant all on all tables in schema public to {role}")
+    sql(database, f"grant all on schema public to {role}")
+    try:
+        yield Elsewhere(database.url.replace(f"{USER}@", f"{role}@", 1))
+    finally:
+        sql(database, f"drop owned by {role}; drop role {role}")
+
+
+async def test_a_role_that_owns_no_table_works_and_is_told_who_may_migrate(
+    bare: Bare, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _store(bare, 1)
+    await store.open()
+    await store.close()
+    with _clerk(bare) as by_clerk:
+        async with node(by_clerk) as bench:
+            await bench.open("a", 0)
+            await bench.send("a", "1")
+        newest = len(all_migrations())
+        sql(bare, f"delete from schema_migrations where number = {newest}")
+        with caplog.at_level("INFO"), pytest.raises(StorageError, match="owner of table triggers") as refused:
+            await _store(by_clerk, 2).open()
+        assert "Run `narrows migrate` as the role that owns the tables" in refused.value.message
+        assert f"migrating the database: {all_migrations()[-1].name}" in caplog.text
+        assert len(sql(bare, "select 1 from schema_migrations")) == newest - 1
 
 
 async def test_a_node_of_another_secret_key_is_refused(bare: Bare) -> None:
