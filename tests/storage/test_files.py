@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -165,6 +166,28 @@ async def test_a_backup_that_is_broken_off_leaves_nothing_behind(tmp_path: Path)
         await bench.open("a")
         with pytest.raises(KeyboardInterrupt):
             files.backup(data / "narrows.db", tmp_path / "copy.db", break_off)
+    assert _names(tmp_path) == ["data"]
+
+
+async def test_a_backup_that_cannot_be_opened_leaves_no_descriptor_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    connect = apsw.Connection
+
+    def only_the_source(path: str, **options: Any) -> apsw.Connection:
+        if Path(path).parent == data:
+            return connect(path, **options)
+        raise apsw.CantOpenError("unable to open")
+
+    async with opened(SqliteBackend(data)):
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched, pytest.raises(StorageError):
+        patched.setattr(apsw, "Connection", only_the_source)
+        files.backup(data / "narrows.db", tmp_path / "copy.db", lambda done, pages: None)
+    assert len(os.listdir("/proc/self/fd")) == before
     assert _names(tmp_path) == ["data"]
 
 

@@ -6,6 +6,7 @@ its process id inside, for as long as it lives; the operating system lets go of 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -119,10 +120,14 @@ def backup(source: Path, destination: Path, report: Callable[[int, int], None]) 
 
 
 def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> None:
-    reader = sqlite.connect(source, read_only=True)
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    copy = apsw.Connection(str(partial))
-    try:
+    with contextlib.ExitStack() as at_the_end:
+        reader = sqlite.connect(source, read_only=True)
+        at_the_end.callback(reader.close)
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        at_the_end.callback(os.close, descriptor)
+        copy = apsw.Connection(str(partial))
+        # First, since to close any descriptor of a file drops its locks.
+        at_the_end.callback(copy.close)
         # From its first page on the file has checksums: those that come out of the WAL have none yet.
         copy.reserve_bytes(reserve=sqlite.CHECKSUM_BYTES)
         copy.execute(f"pragma application_id = {sqlite.APPLICATION_ID}")
@@ -139,10 +144,6 @@ def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> No
         if faults != [("ok",)]:
             raise StoreCorrupt(f"The copy of {source} is not sound: {faults[0][0]}. Run `narrows verify`.")
         copy.execute("pragma journal_mode = delete")
-    finally:
-        copy.close()
-        reader.close()
-        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:
