@@ -184,8 +184,8 @@ async def test_a_backup_that_cannot_be_opened_leaves_no_descriptor_behind(
     async with opened(SqliteBackend(data)):
         pass
     before = len(os.listdir("/proc/self/fd"))
-    with monkeypatch.context() as patched, pytest.raises(StorageError):
-        patched.setattr(apsw, "Connection", only_the_source)
+    monkeypatch.setattr(apsw, "Connection", only_the_source)
+    with pytest.raises(StorageError):
         files.backup(data / "narrows.db", tmp_path / "copy.db", lambda done, pages: None)
     assert len(os.listdir("/proc/self/fd")) == before
     assert _names(tmp_path) == ["data"]
