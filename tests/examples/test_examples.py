@@ -149,7 +149,7 @@ def two_of_three(scene: Scene) -> Iterator[None]:
     assert scene.client.get("vote:2.0:operations").status == "canceled"
     listing, approve = decide.splitlines()
     assert [line["id"] for line in scene.lines(listing)] == [run_id]
-    scene.shell(approve.replace("ID", run_id).replace("ada", "bob"), exits=9)
+    scene.shell(approve.replace("ada", "bob").replace("ID", run_id), exits=9)
     scene.shell(approve.replace("ID", run_id))
     yield
     code, printed = scene.ended("shell")
