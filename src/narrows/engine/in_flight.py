@@ -152,6 +152,7 @@ class InFlight:
 
     async def _renew(self) -> None:
         began = self._clock.now()  # the leases may be counted from here, not from when the answer is there
+        # In one order, so that a seed of the simulation is one history.
         held = sorted((each for each in self._all if not each.over.is_set()), key=lambda each: each.key)
         leases = tuple((*dispatch.key, dispatch.run.dispatch) for dispatch in held)
         if leases:

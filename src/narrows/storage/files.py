@@ -126,7 +126,7 @@ def _copy(source: Path, partial: Path, report: Callable[[int, int], None]) -> No
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         at_the_end.callback(os.close, descriptor)
         copy = apsw.Connection(str(partial))
-        # First, since to close any descriptor of a file drops its locks.
+        # Closed before the descriptor: to close any of a file drops SQLite's locks on it.
         at_the_end.callback(copy.close)
         # From its first page on the file has checksums: those that come out of the WAL have none yet.
         copy.reserve_bytes(reserve=sqlite.CHECKSUM_BYTES)

@@ -100,6 +100,7 @@ class Loaded:
             return
         identity = TABLES[record_class].identity
         records, stored = self._records[record_class], self._stored[record_class]
+        # No entry is made in it: deletes are written in the order of the first of each kind.
         deleted = self._deleted.get(record_class, ())
         for record in map(record_class._make, rows):
             key = identity(record)

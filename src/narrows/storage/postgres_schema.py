@@ -79,9 +79,19 @@ async def pending(line: Line) -> tuple[Migration, ...]:
 
 async def migrate(line: Line) -> list[str]:
     """Bring the schema up to date, all of it or nothing, while other nodes that would do so wait; answers the
-    names of those applied."""
+    names of those applied. Raises StorageError where the role may not, SchemaUnknown as `pending` does."""
     if not await pending(line):
         return []
+    try:
+        return await _migrate(line)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise StorageError(
+            f"This role may not migrate the database: {sentence(error)}. Run `narrows migrate` as the role that "
+            "owns it and its tables; then start again."
+        ) from error
+
+
+async def _migrate(line: Line) -> list[str]:
     done = []
     # A migration of large tables takes its time, and so does waiting for one.
     no_hurry = "set local statement_timeout = 0; set local lock_timeout = 0"
@@ -90,8 +100,8 @@ async def migrate(line: Line) -> list[str]:
     ):
         await line.run(_TABLE)
         for migration in await pending(line):
-            log.info("migrating the database: %s; it may wait for others at the same tables", migration.name)
-            await _apply(line, migration)
+            log.info("migrating the database: %04d %s", migration.number, migration.name)
+            await line.run(migration.sql, LONGEST_SECS)
             await line.fetch(
                 "insert into schema_migrations values ($1, $2, $3, $4,"
                 " cast(extract(epoch from clock_timestamp()) * 1000000 as bigint))",
@@ -102,16 +112,6 @@ async def migrate(line: Line) -> list[str]:
             )
             done.append(migration.name)
     return done
-
-
-async def _apply(line: Line, migration: Migration) -> None:
-    try:
-        await line.run(migration.sql, LONGEST_SECS)
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise StorageError(
-            f"This role may not migrate the database to {migration.name}: {sentence(error)}. Run "
-            "`narrows migrate` as the role that owns the tables; then start again."
-        ) from error
 
 
 async def is_half_moved(line: Line) -> bool:

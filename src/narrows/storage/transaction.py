@@ -312,9 +312,9 @@ def _stamp_of(record: Any) -> int:
 def _note(old: Trigger, new: Trigger, written: str, found: dict[str, Write]) -> None:
     """Beside its other changes, how a trigger's newest delivery stands and what its event counts for: statements of
     their own, so that a settling writes no column that most triggers do not use."""
-    if new.notify_status == old.notify_status and new.ballot == old.ballot:
-        return
-    noted = [note_delivery(new)] if new.notify_status != old.notify_status else []
+    noted = []
+    if new.notify_status != old.notify_status:
+        noted.append(note_delivery(new))
     if new.ballot != old.ballot:
         noted.append(cast_ballot(new))
     for statement, row in noted:

@@ -66,34 +66,51 @@ async def test_a_node_starts_over_a_newer_schema_that_only_adds(bare: Bare) -> N
 
 
 @contextmanager
-def _clerk(database: PostgresBackend) -> Iterator[PostgresBackend]:
+def _clerk(database: PostgresBackend, of_schema: str) -> Iterator[PostgresBackend]:
     """The same database as a role has it that may do everything with the tables but owns none of them."""
     role = f"clerk_of_{Target.of(database.url).database}"
     sql(database, f"create role {role} login; grant all on all tables in schema public to {role}")
-    sql(database, f"grant all on schema public to {role}")
+    sql(database, f"grant {of_schema} on schema public to {role}")
     try:
         yield Elsewhere(database.url.replace(f"{USER}@", f"{role}@", 1))
     finally:
         sql(database, f"drop owned by {role}; drop role {role}")
 
 
+@pytest.mark.parametrize("of_schema", ["all", "usage"])
 async def test_a_role_that_owns_no_table_works_and_is_told_who_may_migrate(
-    bare: Bare, caplog: pytest.LogCaptureFixture
+    bare: Bare, of_schema: str
 ) -> None:
     store = _store(bare, 1)
     await store.open()
     await store.close()
-    with _clerk(bare) as by_clerk:
+    with _clerk(bare, of_schema) as by_clerk:
         async with node(by_clerk) as bench:
             await bench.open("a", 0)
             await bench.send("a", "1")
         newest = len(all_migrations())
         sql(bare, f"delete from schema_migrations where number = {newest}")
-        with caplog.at_level("INFO"), pytest.raises(StorageError, match="owner of table triggers") as refused:
+        with pytest.raises(StorageError, match="Run `narrows migrate` as the role that owns it"):
             await _store(by_clerk, 2).open()
-        assert "Run `narrows migrate` as the role that owns the tables" in refused.value.message
-        assert f"migrating the database: {all_migrations()[-1].name}" in caplog.text
         assert len(sql(bare, "select 1 from schema_migrations")) == newest - 1
+
+
+async def test_each_migration_is_named_before_it_begins(bare: Bare, caplog: pytest.LogCaptureFixture) -> None:
+    store = _store(bare, 1)
+    await store.open()
+    await store.close()
+    newest = all_migrations()[-1]
+    sql(bare, f"delete from schema_migrations where number = {newest.number}")
+    later = _store(bare, 2)
+    with caplog.at_level("INFO"), Session(bare.url) as vacuum:
+        vacuum.run("begin; lock table triggers in share update exclusive mode")
+        opening = asyncio.create_task(later.open())
+        await until(lambda: waiting_for_locks(bare) == 1)
+        assert f"migrating the database: {newest.number:04} {newest.name}" in caplog.text
+        vacuum.run("rollback")
+        await opening
+    assert later.applied_migrations == [newest.name]
+    await later.close()
 
 
 async def test_a_node_of_another_secret_key_is_refused(bare: Bare) -> None:

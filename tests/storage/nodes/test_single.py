@@ -17,7 +17,7 @@ from narrows.errors import Conflict, Unauthenticated, Unavailable
 from narrows.operations.access import CreateApiKey, CreateStreamToken, RevokeApiKey
 from narrows.operations.base import DEV, Actor
 from narrows.operations.triggers import ExtendTrigger
-from narrows.storage import looked
+from narrows.storage import looked, postgres
 from narrows.storage.connecting import SETTINGS
 from narrows.storage.statements import encoded, for_postgres
 from tests.postgres.cluster import Cluster
@@ -281,7 +281,15 @@ async def test_a_server_that_takes_no_changes_refuses_at_once(
                 await bench.send("a", "1", hold_secs=hold_secs)
 
 
-async def test_a_server_that_takes_no_changes_any_more_has_done_nothing(database: PostgresBackend) -> None:
+async def test_what_a_server_refused_since_it_takes_no_changes_is_done_again_without_asking(
+    database: PostgresBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it did nothing is known: nobody has to find out what became of the statement."""
+    asked: list[str] = []
+
+    async def find_out(line: Any, batch: str, *more: Any) -> None:
+        asked.append(batch)
+
     async with node(database) as bench:
         await bench.open("a", 0)
         points = Points(bench)
@@ -290,9 +298,13 @@ async def test_a_server_that_takes_no_changes_any_more_has_done_nothing(database
             await bench.writing.line.run("set default_transaction_read_only = on")
 
         points.at("applied", stop)
-        await bench.send("a", "1")
+        monkeypatch.setattr(postgres, "find_out", find_out)
+        before = len(sql(database, "select 1 from batches"))
+        assert (await bench.send("a", "1")).status == 200
         assert Counter(points.seen)["begin"] == 2
-        assert sql(database, "select 1 from batches where at < 0") == []  # it was not asked for
+        assert asked == []
+        assert len(sql(database, "select 1 from batches")) == before + 1
+        assert (await bench.get("a")).version == 2
 
 
 async def test_a_standby_answers_nothing(database: PostgresBackend) -> None:
